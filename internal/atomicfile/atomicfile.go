@@ -14,13 +14,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
+
+// tempPrefix begins the name of every file that is not yet renamed into place.
+const tempPrefix = ".tmp-"
 
 // Write replaces path with data. The temporary file is path's folder plus
 // ".tmp-*"; one that a crash left is removed by Clean.
 func Write(path string, data []byte, perm fs.FileMode) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".tmp-*")
+	f, err := os.CreateTemp(dir, tempPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -71,26 +75,33 @@ func ReadJSON(path string, v any) error {
 	return nil
 }
 
-// Remove deletes path durably. Removing what is absent is no error.
+// Remove deletes path durably. Removing what is absent is no error; the folder
+// is synced all the same, because the one who removed it may have been killed
+// before its own sync.
 func Remove(path string) error {
-	if err := os.Remove(path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	err := SyncDir(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the folder is gone, and the file with it
+	}
+	return err
 }
 
 // Clean removes the temporary files that a crash left in dir. Call it only
-// where no Write into dir can be under way.
+// where no Write into dir can be under way. An absent dir has none.
 func Clean(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, ".tmp-*"))
-	if err != nil {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, path := range left {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), tempPrefix) {
+			continue
+		}
+		err := os.Remove(filepath.Join(dir, entry.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@
 package failpoint
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -16,13 +17,13 @@ import (
 const Enabled = true
 
 var state struct {
-	once   sync.Once
-	mu     sync.Mutex
-	name   string
-	action string
-	nth    int
-	hits   int
-	log    *os.File
+	once sync.Once
+	mu   sync.Mutex
+	name string
+	act  func()
+	nth  int
+	hits int
+	log  *os.File
 }
 
 // Hit marks one step of a mutating call; see the package comment.
@@ -39,7 +40,7 @@ func Hit(name string) {
 	}
 	state.mu.Unlock()
 	if fire {
-		act(state.action)
+		state.act()
 	}
 }
 
@@ -53,41 +54,51 @@ func load() {
 		}
 		state.log = f
 	}
-	spec := os.Getenv("VARVE_FAILPOINT")
-	if spec == "" {
-		return
+	if spec := os.Getenv("VARVE_FAILPOINT"); spec != "" {
+		if err := parse(spec); err != nil {
+			fatal(fmt.Errorf("VARVE_FAILPOINT=%q: %w", spec, err))
+		}
 	}
-	name, action, ok := strings.Cut(spec, "=")
-	if !ok {
-		fatal(fmt.Errorf("VARVE_FAILPOINT=%q: want NAME=ACTION[@N]", spec))
+}
+
+// parse reads NAME=ACTION[@N] in full, so that a misspelt action ends the
+// process even when its point is never hit.
+func parse(spec string) error {
+	name, action, _ := strings.Cut(spec, "=")
+	if name == "" || action == "" {
+		return errors.New("want NAME=ACTION[@N]")
 	}
 	state.name, state.nth = name, 1
 	if a, n, ok := strings.Cut(action, "@"); ok {
 		count, err := strconv.Atoi(n)
 		if err != nil || count < 1 {
-			fatal(fmt.Errorf("VARVE_FAILPOINT=%q: N must be a positive number", spec))
+			return fmt.Errorf("N %q: want a positive number", n)
 		}
 		action, state.nth = a, count
 	}
-	state.action = action
-}
-
-func act(action string) {
+	duration, isSleep := strings.CutPrefix(action, "sleep:")
 	switch {
 	case action == "kill":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-		select {}
+		state.act = kill
 	case action == "stop":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-	case strings.HasPrefix(action, "sleep:"):
-		d, err := time.ParseDuration(strings.TrimPrefix(action, "sleep:"))
-		if err != nil {
-			fatal(err)
+		state.act = func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) }
+	case isSleep:
+		d, err := time.ParseDuration(duration)
+		if err != nil || d < 0 {
+			return fmt.Errorf("duration %q: want one like 500ms", duration)
 		}
-		time.Sleep(d)
+		state.act = func() { time.Sleep(d) }
 	default:
-		fatal(fmt.Errorf("failpoint action %q: want kill, stop or sleep:DURATION", action))
+		return fmt.Errorf("action %q: want kill, stop or sleep:DURATION", action)
 	}
+	return nil
+}
+
+// kill does not return: the signal reaches the process a moment later, and
+// the step after the point must not begin in that moment.
+func kill() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
 }
 
 func fatal(err error) {
