@@ -51,7 +51,7 @@ type Spec[C any] struct {
 	// Common points at the Common embedded in a C.
 	Common func(*C) *Common
 	// Flags adds the daemon's own flags; their targets are fields of C.
-	// Flags win over the file. May be nil.
+	// Flags win over the file, and every sub-command takes them. May be nil.
 	Flags func(cmd *cobra.Command, config *C)
 	// Check refuses a configuration that cannot work with an error that
 	// names key, value and remedy. It changes nothing. May be nil.
@@ -59,9 +59,15 @@ type Spec[C any] struct {
 	// Open makes the daemon ready to serve: open the root, repair what a
 	// crash left, register services on the server. It returns what Close
 	// releases. It is called after the root is locked against a second
-	// instance and before the socket accepts.
+	// instance and before the socket accepts: a client that connects
+	// meanwhile waits. ctx ends when the daemon is told to stop during Open;
+	// after that it lives until just before Close, so that work in the
+	// background may hang on it.
 	Open func(ctx context.Context, config *C, server *grpc.Server) (Service, error)
-	// Interceptors returns the daemon's own interceptors. May be nil.
+	// Interceptors returns the daemon's own interceptors
+	// (grpc.ChainUnaryInterceptor, grpc.ChainStreamInterceptor) and other
+	// options of the server. They run inside those of this package, which
+	// count, log and recover. May be nil.
 	Interceptors func(config *C) []grpc.ServerOption
 	// Doctor looks at what is wrong, with or without a running daemon, and
 	// changes nothing.
@@ -71,7 +77,8 @@ type Spec[C any] struct {
 	Commands func(load func(*cobra.Command) (*C, error)) []*cobra.Command
 }
 
-// Service is an open daemon.
+// Service is an open daemon. One that is also a prometheus.Collector is
+// registered with the metrics.
 type Service interface {
 	// Close releases everything; it is called once, after the last call has
 	// ended or the drain timeout has passed.
