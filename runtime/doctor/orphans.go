@@ -1,0 +1,232 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/varve-project/varve/internal/finding"
+	"github.com/varve-project/varve/runtime/pod"
+)
+
+var (
+	netnsOrphan = define(Definition{
+		ID: "runtime.netns.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "the network namespace {object} belongs to no pod",
+		Meaning: "It keeps a veth pair and an address that no pod uses; the network plug-in frees both when it is gone.",
+		Remedy:  "Unpin it.",
+		Command: "umount -q -l {object}; rm -f {object}",
+	})
+	stateOrphan = define(Definition{
+		ID: "runtime.pod-state.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "the folder {object} belongs to no pod",
+		Meaning: "It holds bundles and sockets of a pod that is gone.",
+		Remedy:  "Remove it.",
+		Command: "rm -rf --one-file-system {object}",
+	})
+	mountOrphan = define(Definition{
+		ID: "runtime.mount.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "{count} mounts below {object} belong to no pod",
+		Meaning: "They keep snapshots and volumes busy: an image or a volume cannot be removed while they are there.",
+		Remedy:  "Unmount them, and remove the folder.",
+		Command: "umount -l {mounts} && rm -rf --one-file-system {object}",
+	})
+	supervisorOrphan = define(Definition{
+		ID: "runtime.supervisor.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "process {pid} is the supervisor of a pod {object} that is not recorded",
+		Meaning: "It looks after nothing and holds the lock of that name: no pod of that name can start.",
+		Remedy:  "End it.",
+		Command: "kill {pid}",
+	})
+	loopOrphan = define(Definition{
+		ID: "runtime.loop.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "{object} is attached to {file}, which has been deleted",
+		Meaning: "The space of the file is not free until the device lets go.",
+		Remedy:  "Detach it.",
+		Command: "losetup -d {object}",
+	})
+)
+
+// pause lies between the two looks for orphans. What is being made or taken
+// away right now looks like an orphan for a moment; it does not twice.
+const pause = 300 * time.Millisecond
+
+// orphans looks for what belongs to no pod: twice, when there seems to be any.
+func (n *node) orphans(ctx context.Context) (finding.List, error) {
+	first, err := n.orphansNow()
+	if err != nil || len(first) == 0 {
+		return nil, err
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(pause):
+	}
+	second, err := n.orphansNow()
+	seen := map[string]bool{}
+	for _, f := range first {
+		seen[f.ID+" "+f.Object] = true
+	}
+	var list finding.List
+	for _, f := range second {
+		if seen[f.ID+" "+f.Object] {
+			list = append(list, f)
+		}
+	}
+	return list, err
+}
+
+// orphansNow reads the effects before the records: a record is written before
+// its effects, so an effect that was seen and has no record now has no owner.
+func (n *node) orphansNow() (finding.List, error) {
+	var all []orphan
+	var errs []error
+	for _, look := range []func() ([]orphan, error){
+		n.netnsOwners, n.stateOwners, n.cgroupOwners, n.supervisorOwners,
+	} {
+		found, err := look()
+		all = append(all, found...)
+		errs = append(errs, err)
+	}
+	records, err := pod.NewStore(n.config).List()
+	if err != nil {
+		// An unreadable record may own any of them.
+		return nil, errors.Join(errs...)
+	}
+	owners := map[string]bool{}
+	for _, r := range records {
+		owners[r.UID] = true
+		owners[r.FileName()] = true
+	}
+	var list finding.List
+	for _, o := range all {
+		if !owners[o.owner] {
+			list = append(list, o.finding)
+		}
+	}
+	loops, err := n.deletedLoops()
+	return append(list, loops...), errors.Join(append(errs, err)...)
+}
+
+// orphan is a finding that holds unless its owner, a pod's UID or key, is
+// recorded.
+type orphan struct {
+	owner   string
+	finding finding.Finding
+}
+
+func (n *node) netnsOwners() ([]orphan, error) {
+	var all []orphan
+	names, err := entries(pod.NetNSDir(n.config))
+	for _, uid := range names {
+		all = append(all, orphan{uid, n.found(netnsOrphan, filepath.Join(pod.NetNSDir(n.config), uid))})
+	}
+	return all, err
+}
+
+// stateOwners lists the pods' folders that a reboot clears, each with the
+// mounts below it.
+func (n *node) stateOwners() ([]orphan, error) {
+	dir := filepath.Join(n.config.RuntimeState(), "pods")
+	names, err := entries(dir)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	below, err := mountinfo.GetMounts(mountinfo.PrefixFilter(realPath(dir)))
+	if err != nil {
+		return nil, err
+	}
+	var all []orphan
+	for _, uid := range names {
+		path := filepath.Join(realPath(dir), uid)
+		var mounts []string
+		for _, m := range below {
+			if strings.HasPrefix(m.Mountpoint, path+"/") || m.Mountpoint == path {
+				// Later ones may lie on earlier ones: the last goes first.
+				mounts = append([]string{m.Mountpoint}, mounts...)
+			}
+		}
+		f := n.found(stateOrphan, path)
+		if len(mounts) > 0 {
+			f = n.found(mountOrphan, path, "count", count(len(mounts)), "*mounts", strings.Join(mounts, "\n"))
+		}
+		all = append(all, orphan{uid, f})
+	}
+	return all, nil
+}
+
+// supervisorOwners lists the processes that hold the lock of a pod's key.
+func (n *node) supervisorOwners() ([]orphan, error) {
+	names, err := entries(pod.LocksDir(n.config))
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	held, err := heldLocks()
+	if err != nil {
+		return nil, err
+	}
+	var all []orphan
+	for _, name := range names {
+		path := filepath.Join(pod.LocksDir(n.config), name)
+		data, err := os.ReadFile(path)
+		holder, broken := pod.ParseProcess(string(data))
+		if err != nil || broken != nil || !held.has(path) {
+			continue // a command holds it for a moment, or nobody does
+		}
+		if now, err := pod.FindProcess(holder.Pid); err != nil || now != holder {
+			continue
+		}
+		key := strings.TrimSuffix(name, ".lock")
+		all = append(all, orphan{key, n.found(supervisorOrphan, key, "pid", count(holder.Pid))})
+	}
+	return all, nil
+}
+
+// deletedLoops finds loop devices whose backing file lay below our root. The
+// kernel appends " (deleted)" to the name of a file that is gone.
+func (n *node) deletedLoops() (finding.List, error) {
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	var list finding.List
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue // detached since
+		}
+		file, deleted := strings.CutSuffix(strings.TrimSpace(string(data)), " (deleted)")
+		if deleted && strings.HasPrefix(file, realPath(n.config.Root)+"/") {
+			device := "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(path)))
+			list = append(list, n.found(loopOrphan, device, "file", file))
+		}
+	}
+	return list, err
+}
+
+// entries lists the names in dir that a keep function wants (all, without
+// one), none when dir is absent.
+func entries(dir string, keep ...func(fs.DirEntry) bool) ([]string, error) {
+	list, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range list {
+		if len(keep) == 0 || keep[0](e) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// realPath is path as the kernel's tables name it.
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
+}

@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/varve-project/varve/internal/finding"
+	"github.com/varve-project/varve/runtime/pod"
+)
+
+var cgroupOrphan = define(Definition{
+	ID: "runtime.cgroup.orphan", Severity: finding.Warning, Orphan: true,
+	Text:    "the cgroups of {object} are empty and belong to no pod",
+	Meaning: "Each keeps a little kernel memory.",
+	Remedy:  "Remove them; rmdir refuses one that is in use.",
+	Command: "find {paths} -depth -type d -exec rmdir {} +",
+})
+
+// cgroupOwners lists the empty cgroups of pods, those of one pod together. A
+// cgroup with a process in it is no orphan of ours: it may be a pod of another
+// suite, which shares the parent.
+func (n *node) cgroupOwners() ([]orphan, error) {
+	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	if err != nil {
+		return nil, err
+	}
+	paths, busy := map[string][]string{}, map[string]bool{}
+	for _, m := range mounts {
+		parent := filepath.Join(m.Mountpoint, pod.CgroupParent)
+		names, err := entries(parent, fs.DirEntry.IsDir)
+		if err != nil {
+			return nil, err
+		}
+		for _, uid := range names {
+			paths[uid] = append(paths[uid], filepath.Join(parent, uid))
+			busy[uid] = busy[uid] || hasProcesses(filepath.Join(parent, uid))
+		}
+	}
+	var all []orphan
+	for _, uid := range sortedKeys(paths) {
+		if !busy[uid] {
+			name := pod.CgroupParent + "/" + uid
+			all = append(all, orphan{uid, n.found(cgroupOrphan, name, "*paths", strings.Join(paths[uid], "\n"))})
+		}
+	}
+	return all, nil
+}
+
+// hasProcesses tells whether a process is in dir or below it; what cannot be
+// read counts as one.
+func hasProcesses(dir string) bool {
+	busy := false
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Name() == "cgroup.procs" {
+			data, err := os.ReadFile(path)
+			busy = busy || err != nil || len(data) > 0
+		}
+		return nil
+	})
+	return busy || err != nil
+}
+
+func count(n int) string { return strconv.Itoa(n) }
