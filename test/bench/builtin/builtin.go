@@ -1,0 +1,30 @@
+// Package builtin serves containerd's built-in overlay driver, with the
+// options containerd gives it by default, over a unix socket: the peer of
+// varve-overlay where both are to be asked the same way.
+package builtin
+
+import (
+	"fmt"
+	"net"
+
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/containerd/containerd/v2/contrib/snapshotservice"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"google.golang.org/grpc"
+)
+
+// Serve serves until the process is ended. The root is the driver's own.
+func Serve(root, socket string) error {
+	driver, err := overlay.NewSnapshotter(root, overlay.AsynchronousRemove, overlay.WithRemapIDs)
+	if err != nil {
+		return fmt.Errorf("open the built-in overlay driver in %s: %w", root, err)
+	}
+	defer driver.Close()
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(driver))
+	return server.Serve(listener)
+}

@@ -1,0 +1,43 @@
+package result
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// New starts a file for a run on this machine whose data lies in dir.
+func New(bench, dir string, rounds int) (File, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return File{}, fmt.Errorf("uname: %w", err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return File{}, fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	return File{
+		Bench:      bench,
+		Time:       time.Now().UTC().Truncate(time.Second),
+		Kernel:     unix.ByteSliceToString(uts.Release[:]),
+		CPUs:       runtime.NumCPU(),
+		FileSystem: fsName(int64(fs.Type)),
+		Rounds:     rounds,
+	}, nil
+}
+
+func fsName(magic int64) string {
+	names := map[int64]string{
+		unix.EXT4_SUPER_MAGIC:      "ext4",
+		unix.XFS_SUPER_MAGIC:       "xfs",
+		unix.BTRFS_SUPER_MAGIC:     "btrfs",
+		unix.TMPFS_MAGIC:           "tmpfs",
+		unix.OVERLAYFS_SUPER_MAGIC: "overlay",
+	}
+	if name, ok := names[magic]; ok {
+		return name
+	}
+	return fmt.Sprintf("0x%x", magic)
+}
