@@ -17,6 +17,9 @@ type Image struct {
 	// Manifest is the manifest chosen for Platform; equal to Target when
 	// that is no index.
 	Manifest ocispec.Descriptor `json:"manifest"`
+	// ID is the digest of the configuration: what podman and docker call the
+	// image's id.
+	ID digest.Digest `json:"id"`
 	// Config is the image's own configuration (entry point, user, env).
 	Config ocispec.Image `json:"config"`
 	// ChainID names the committed snapshot of the topmost layer; empty for
@@ -42,6 +45,9 @@ type PullOptions struct {
 	// PlainHTTP speaks http to every registry. Loopback registries get http
 	// without being asked.
 	PlainHTTP bool
+	// Unpack brings the layers into the snapshotter before the name is
+	// recorded, so that an image that cannot be unpacked is not recorded.
+	Unpack bool
 	// Progress is told of every blob; nil is silence.
 	Progress Progress
 }
@@ -53,6 +59,9 @@ type LoadOptions struct {
 	Name string
 	// Platform is as in PullOptions.
 	Platform string
+	// Unpack brings the layers into the snapshotter before the name is
+	// recorded, so that an image that cannot be unpacked is not recorded.
+	Unpack bool
 	// Progress is told of every blob; nil is silence.
 	Progress Progress
 }
@@ -73,8 +82,10 @@ type PrepareOptions struct {
 type Snapshot struct {
 	// Key is what Prepare or View was called with.
 	Key string `json:"key"`
-	// Parent is the chain id of the image it stands on; empty when the
-	// image has no layers or its name has been removed since.
+	// Image is the name of the image that it was made from.
+	Image string `json:"image"`
+	// Parent is the chain id of the image that it stands on; empty when the
+	// image has no layers.
 	Parent string `json:"parent,omitempty"`
 	// ReadOnly is true for a View.
 	ReadOnly bool `json:"readOnly"`

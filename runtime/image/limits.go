@@ -3,7 +3,8 @@ package image
 // Limits bound what a hostile image can cost. A zero field means the default
 // of that field, never "no limit".
 type Limits struct {
-	// UnpackedBytes bounds the uncompressed size of one layer.
+	// UnpackedBytes bounds what unpacking one image may write, all its layers
+	// together, and the uncompressed stream of each layer.
 	UnpackedBytes int64
 	// Entries bounds the entries of one layer, and the files in an archive.
 	Entries int64
@@ -24,7 +25,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		UnpackedBytes: 64 << 30,
-		Entries:       4_000_000,
+		Entries:       2_000_000,
 		Layers:        500, // what the kernel's overlay takes; the 501st is EINVAL
 		DocumentBytes: 8 << 20,
 		BlobBytes:     64 << 30,

@@ -10,14 +10,35 @@
 // snapshots gRPC API only. It mounts nothing but the temporary mounts of a
 // layer that is being unpacked: what Prepare and View return is for the
 // caller to mount.
+//
+// Under Root:
+//
+//	content/     blobs and half-written ingests (containerd's local store)
+//	meta.db      names, content, leases and layers (containerd's metadata)
+//	*.lock       see locks.go
+//
+// A reader finds the way of an image in load.go and pull.go (in), document.go
+// (what is believed of it), unpack.go and layer.go (onto disk), prepare.go
+// (under a container) and collect.go (out).
 package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
 
-	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/metadata"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
+	"google.golang.org/grpc"
 )
 
 // Namespace is the containerd namespace of everything in the store.
@@ -37,65 +58,72 @@ type Options struct {
 
 // Store is an open image store. Its methods may be called from several
 // goroutines, and from several processes on one Root.
-type Store struct{ opts Options }
+type Store struct {
+	opts   Options
+	limits Limits
+
+	db      *metadata.DB
+	local   content.Store // the blobs themselves, without metadata
+	content content.Store // through metadata
+	images  images.Store
+	leases  leases.Manager
+	layers  snapshots.Snapshotter // through metadata
+	backend *backend              // the socket itself
+	conn    *grpc.ClientConn
+
+	gate  gate
+	locks keyLocks
+
+	probe             sync.Mutex
+	probed, canRebase bool
+}
 
 // Open makes the store ready. It is cheap: the socket is dialled when first
 // needed and the metadata is opened per transaction.
-func Open(ctx context.Context, o Options) (*Store, error) { return &Store{o}, nil }
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if o.Root == "" || o.Snapshotter == "" || o.Address == "" {
+		return nil, fmt.Errorf("open image store: Root %q, Snapshotter %q and Address %q must all be set: %w",
+			o.Root, o.Snapshotter, o.Address, errdefs.ErrInvalidArgument)
+	}
+	if err := os.MkdirAll(o.Root, 0o700); err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	s := &Store{
+		opts: o, limits: o.Limits.filled(),
+		gate:  gate{filepath.Join(o.Root, "gate.lock")},
+		locks: keyLocks{filepath.Join(o.Root, "keys.lock")},
+	}
+	bolt := &transactor{path: s.metaPath(), gate: &s.gate}
+	if err := bolt.init(s.context(ctx)); err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	var err error
+	if s.local, err = local.NewStore(filepath.Join(o.Root, "content")); err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	if s.conn, err = dial(o.Snapshotter, o.Address); err != nil {
+		return nil, fmt.Errorf("open image store: snapshotter %s: %w", o.Snapshotter, err)
+	}
+	s.backend = newBackend(s.conn, o.Snapshotter)
+	s.db = metadata.NewDB(bolt, &sharedContent{s.local, s.locks}, map[string]snapshots.Snapshotter{o.Snapshotter: s.backend})
+	s.content = s.db.ContentStore()
+	s.images = metadata.NewImageStore(s.db)
+	s.leases = metadata.NewLeaseManager(s.db)
+	s.layers = &gated{s.db.Snapshotter(o.Snapshotter), s.gate}
+	return s, nil
+}
 
 // Close releases the connection. The store's content stays.
-func (s *Store) Close() error { return nil }
-
-var errSoon = fmt.Errorf("image store: %w", errdefs.ErrNotImplemented)
-
-// Pull fetches ref and records it under its full name. It does not unpack.
-// What an interrupted Pull has fetched is used by the next one.
-func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, error) {
-	return Image{}, errSoon
+func (s *Store) Close() error {
+	if err := s.conn.Close(); err != nil && !errors.Is(err, grpc.ErrClientConnClosing) {
+		return fmt.Errorf("close image store: %w", err)
+	}
+	return nil
 }
 
-// Load reads every image of an OCI layout directory, an OCI archive or a
-// docker archive (plain, gzip or zstd; "-" reads standard input) and records
-// them. It does not unpack.
-func (s *Store) Load(ctx context.Context, path string, o LoadOptions) ([]Image, error) {
-	return nil, errSoon
+func (s *Store) metaPath() string { return filepath.Join(s.opts.Root, "meta.db") }
+
+// context puts the namespace in, which containerd's stores take from there.
+func (s *Store) context(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, Namespace)
 }
-
-// Get finds an image by name. A short name is completed as Docker does
-// ("busybox" is docker.io/library/busybox:latest). The error wraps
-// errdefs.ErrNotFound when there is none.
-func (s *Store) Get(ctx context.Context, ref string) (Image, error) { return Image{}, errSoon }
-
-// List returns all images by name.
-func (s *Store) List(ctx context.Context) ([]Image, error) { return nil, errSoon }
-
-// Remove forgets the name and frees the content and layers that nothing else
-// needs. Layers under a container stay until its snapshot is released.
-func (s *Store) Remove(ctx context.Context, ref string) error { return errSoon }
-
-// Unpack brings all layers of the image into the snapshotter. It is
-// idempotent; layers that are there already cost one look each.
-func (s *Store) Unpack(ctx context.Context, img Image, p Progress) error { return errSoon }
-
-// Prepare makes the writable root file system of a container and returns its
-// mounts, unpacking the image when it is not. A key that exists already gives
-// the mounts it has, so a caller may repeat the call after a crash.
-func (s *Store) Prepare(ctx context.Context, key string, img Image, o PrepareOptions) ([]mount.Mount, error) {
-	return nil, errSoon
-}
-
-// View is Prepare for a read-only root.
-func (s *Store) View(ctx context.Context, key string, img Image) ([]mount.Mount, error) {
-	return nil, errSoon
-}
-
-// Mounts returns the mounts of a key; the error wraps errdefs.ErrNotFound
-// when Prepare or View has not been called with it.
-func (s *Store) Mounts(ctx context.Context, key string) ([]mount.Mount, error) { return nil, errSoon }
-
-// Release removes the snapshot of a key; the caller has unmounted it.
-// Releasing what is absent is no error.
-func (s *Store) Release(ctx context.Context, key string) error { return errSoon }
-
-// Snapshots lists the keys in use by Prepare and View.
-func (s *Store) Snapshots(ctx context.Context) ([]Snapshot, error) { return nil, errSoon }
