@@ -31,7 +31,7 @@ var (
 		Text:    "the cgroup hierarchy {object} is mounted read-only",
 		Meaning: "No cgroup can be made for a pod. This is how a container without privileges sees it.",
 		Remedy:  "Run on the host itself; else mount it for writing.",
-		Command: "mount -o remount,rw {object}",
+		Command: "mount -o remount,bind,rw {object}",
 	})
 )
 

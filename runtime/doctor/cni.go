@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,21 +10,22 @@ import (
 	"github.com/containernetworking/cni/libcni"
 
 	"github.com/varve-project/varve/internal/finding"
+	"github.com/varve-project/varve/runtime/network"
 )
 
 var (
 	cniConfMissing = define(Definition{
 		ID: "cni.config.missing", Severity: finding.Error,
-		Text:    "there is no CNI configuration of the network {network} in {object}",
+		Text:    "there is no CNI configuration of the network {network} in {folders}",
 		Meaning: "No pod can join the network. containerd says \"cni plugin not initialized\" and keeps the node NotReady.",
 		Remedy:  "`varve up` writes the default one; deploy/cni has one for containerd.",
 		Command: "{varve} up",
 	})
 	cniConfBroken = define(Definition{
 		ID: "cni.config.broken", Severity: finding.Error,
-		Text:    "the CNI configuration of the network {network} in {object} cannot be read: {reason}",
-		Meaning: "No pod can join the network. containerd says \"cni plugin not initialized\" and keeps the node NotReady.",
-		Remedy:  "Mend what the reason names.",
+		Text:    "the CNI configuration {object} cannot be read: {reason}",
+		Meaning: "Runtimes pass over it, or stop at it: where it is the only one, containerd says \"cni plugin not initialized\" and keeps the node NotReady.",
+		Remedy:  "Mend what the reason names, or remove the file.",
 	})
 	cniBinaryMissing = define(Definition{
 		ID: "cni.binary.missing", Severity: finding.Error,
@@ -49,19 +49,9 @@ var (
 )
 
 func (n *node) cni(ctx context.Context) (finding.List, error) {
-	dir, list := n.confDir()
-	network := n.config.Network
-	conf, err := libcni.LoadNetworkConf(dir, network)
-	var none libcni.NoConfigsFoundError
-	var notFound libcni.NotFoundError
-	switch {
-	case errors.As(err, &none), errors.As(err, &notFound):
-		if n.down {
-			return nil, nil // `varve up` writes it
-		}
-		return append(list, n.found(cniConfMissing, dir, "network", network)), nil
-	case err != nil:
-		return append(list, n.found(cniConfBroken, dir, "network", network, "reason", err.Error())), nil
+	conf, list, err := n.cniConf()
+	if conf == nil || err != nil {
+		return list, err
 	}
 	usable := true
 	for _, plugin := range conf.Plugins {
@@ -76,23 +66,36 @@ func (n *node) cni(ctx context.Context) (finding.List, error) {
 	statusCtx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := libcni.NewCNIConfig(n.config.BinDirs(), nil).GetStatusNetworkList(statusCtx, conf); err != nil {
-		list = append(list, n.found(cniStatus, network, "reason", err.Error()))
+		list = append(list, n.found(cniStatus, conf.Name, "reason", err.Error()))
 	}
 	found, err := n.cniDoctor(ctx, conf)
 	return append(list, found...), err
 }
 
-// confDir is the folder of the network's configuration, by the rule that
-// config.Config.CNIConfDir states.
-func (n *node) confDir() (string, finding.List) {
-	if n.config.CNIConfDir != "" {
-		return n.config.CNIConfDir, nil
+// cniConf finds the configuration of the network where pods find it, and says
+// which files nobody can read. It returns nil without one.
+func (n *node) cniConf() (*libcni.NetworkConfigList, finding.List, error) {
+	var list finding.List
+	dirs := network.ConfDirs(n.config)
+	for _, dir := range dirs {
+		files, err := libcni.ConfFiles(dir, []string{".conflist"})
+		if err != nil {
+			return nil, list, err
+		}
+		for _, file := range files {
+			conf, err := libcni.NetworkConfFromFile(file)
+			if err != nil {
+				list = append(list, n.found(cniConfBroken, file, "reason", err.Error()))
+			} else if conf.Name == n.config.Network {
+				return conf, list, nil
+			}
+		}
 	}
-	const system = "/etc/cni/net.d"
-	if _, err := libcni.LoadNetworkConf(system, n.config.Network); err == nil {
-		return system, nil
+	if !n.down { // else `varve up` has yet to write it
+		list = append(list, n.found(cniConfMissing, dirs[len(dirs)-1],
+			"network", n.config.Network, "folders", strings.Join(dirs, " or ")))
 	}
-	return filepath.Join(n.config.RuntimeRoot(), "cni", "net.d"), nil
+	return nil, list, nil
 }
 
 // cniBinary looks for a plug-in as libcni does, and says what keeps it from

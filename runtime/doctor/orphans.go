@@ -21,7 +21,7 @@ var (
 		Text:    "the network namespace {object} belongs to no pod",
 		Meaning: "It keeps a veth pair and an address that no pod uses; the network plug-in frees both when it is gone.",
 		Remedy:  "Unpin it.",
-		Command: "umount -q -l {object}; rm -f {object}",
+		Command: "while umount -q -l {object}; do :; done; rm -f {object}",
 	})
 	stateOrphan = define(Definition{
 		ID: "runtime.pod-state.orphan", Severity: finding.Warning, Orphan: true,

@@ -72,7 +72,7 @@ var (
 )
 
 // patience bounds every question put to a daemon.
-const patience = 5 * time.Second
+const patience = 3 * time.Second
 
 // daemon is one of the suite's own, where it is served.
 type daemon struct {
