@@ -44,7 +44,7 @@ func decodeConfig(path string, text []byte, config any) error {
 	var broken *toml.DecodeError
 	switch {
 	case err == nil:
-		return nil
+		return checkUnits(path, text, config)
 	case errors.As(err, &unknown):
 		var all []error
 		for i := range unknown.Errors {
