@@ -18,8 +18,8 @@ func Markdown(files []File) string {
 			f.Time.Format("2006-01-02 15:04 MST"), f.Kernel, f.CPUs, f.FileSystem, f.Rounds)
 		b.WriteString("| measure | peer | ours | peer's | unit | ratio | spread | target | |\n|---|---|--:|--:|---|--:|---|--:|---|\n")
 		for _, r := range f.Rows {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %.2f | %.2f–%.2f | %s | %s |\n", r.Name, r.Peer,
-				figure(r.Ours), figure(r.Theirs), r.Unit, r.Ratio, r.Low, r.High, target(r), verdict(r))
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.Name, r.Peer,
+				figure(r.Ours), figure(r.Theirs), r.Unit, ratio(r), spread(r), target(r), verdict(r))
 		}
 		notes(&b, f.Rows)
 	}
@@ -41,8 +41,8 @@ func (f File) Print(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(table, "MEASURE\tPEER\tOURS\tPEER'S\tUNIT\tRATIO\tSPREAD\tTARGET\t")
 	for _, r := range f.Rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.2f\t%.2f–%.2f\t%s\t%s\n", r.Name, r.Peer,
-			figure(r.Ours), figure(r.Theirs), r.Unit, r.Ratio, r.Low, r.High, target(r), verdict(r))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Name, r.Peer,
+			figure(r.Ours), figure(r.Theirs), r.Unit, ratio(r), spread(r), target(r), verdict(r))
 	}
 	return table.Flush()
 }
@@ -52,6 +52,21 @@ func figure(rounds []float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.3g", Percentile(rounds, 50))
+}
+
+// A row that only lists a figure has no ratio.
+func ratio(r Row) string {
+	if r.Ratio == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", r.Ratio)
+}
+
+func spread(r Row) string {
+	if r.Ratio == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.2f–%.2f", r.Low, r.High)
 }
 
 func target(r Row) string {

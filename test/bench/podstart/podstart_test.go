@@ -1,0 +1,42 @@
+package podstart_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// The harness runs from end to end over the peers; what it measures is
+// nobody's gate.
+func TestPeersStart(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	bin, err := filepath.Abs("../../../bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(bin, "peers", "runc")); err != nil {
+		t.Fatalf("%v: make peers builds it", err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "bench-runtime")
+	if out, err := exec.Command("go", "build", "-o", program, "../cmd/bench-runtime").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.Command(program, "-peers-only", "-rounds", "1", "-starts", "1", "-bin", bin, "-dir", filepath.Join(dir, "data"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, want := range []string{`runc run \+ CNI ADD .* CNI ADD \d`, `ctr run --cni +first process after \d`} {
+		if !regexp.MustCompile(want).Match(out) {
+			t.Errorf("no %s in:\n%s", want, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); !os.IsNotExist(err) {
+		t.Errorf("the data is still there: %v", err)
+	}
+}
