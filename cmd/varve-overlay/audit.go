@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/varve-project/varve/internal/finding"
+	"github.com/varve-project/varve/overlay"
+	"github.com/varve-project/varve/snapshotter/server"
+)
+
+// auditCommand compares records and disk, through the daemon where one runs.
+func auditCommand(load func(*cobra.Command) (*config, error)) *cobra.Command {
+	var fix bool
+	var output string
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Compare the records with the disk; --fix moves what belongs to nobody to the trash",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q: want text or json", output)
+			}
+			c, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			list, err := audit(cmd.Context(), c, fix)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return list.WriteJSON(cmd.OutOrStdout())
+			}
+			if len(list) == 0 {
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "records and disk agree")
+				return err
+			}
+			return list.WriteText(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&fix, "fix", false, "move what has no record to the trash")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+func audit(ctx context.Context, c *config, fix bool) (finding.List, error) {
+	conn, err := server.Dial(ctx, c.Address, 3*time.Second)
+	if err == nil {
+		defer conn.Close()
+		return server.Audit(ctx, conn, fix)
+	}
+	if !server.NobodyListens(err) {
+		return nil, err
+	}
+	if fix {
+		return nil, fmt.Errorf("no daemon answers on %s, and without one nothing is moved: start varve-overlay, whose start does the same as --fix", c.Address)
+	}
+	list, err := overlay.Inspect(ctx, c.Root)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	return list, err
+}
+
+// doctor looks at kernel, root and configuration, and at the records.
+func doctor(ctx context.Context, c *config) (finding.List, error) {
+	list := overlay.Doctor(c.Root, c.Config)
+	found, err := audit(ctx, c, false)
+	if err != nil {
+		list = append(list, finding.Finding{
+			ID: "overlay.records.unreadable", Severity: finding.Error, Object: c.Root,
+			Text: err.Error(), Meaning: "snapshots may be unusable",
+			Remedy: "see the daemon's log: journalctl -u varve-overlay",
+		})
+	}
+	return append(list, found...), nil
+}
