@@ -21,6 +21,8 @@ DESTDIR ?=
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w -X github.com/varve-project/varve/internal/version.number=$(VERSION)
+# Tests drive the binaries built here instead of building their own.
+TALLY    := VARVE_BIN=$(CURDIR)/bin VARVE_BIN_FAILPOINT=$(CURDIR)/bin/failpoint VARVE_PEERS=$(CURDIR)/bin/peers go run ./test/tools/tally
 COMMANDS := $(notdir $(wildcard cmd/*))
 PACKAGES ?= ./...
 
@@ -32,13 +34,13 @@ demo: deps build runc ## set everything up and run real pods; needs root
 
 .PHONY: test
 test: deps build build-failpoint peers lint ## set everything up and pass every test; needs root
-	go run ./test/tools/tally $(PACKAGES)
+	$(TALLY) $(PACKAGES)
 
 ##@ Parts of them
 
 .PHONY: test-cni
 test-cni: deps build build-failpoint peers ## the tests of the CNI plug-in only
-	go run ./test/tools/tally ./cni-plugin/... ./cmd/varve-cni/...
+	$(TALLY) ./cni-plugin/... ./cmd/varve-cni/...
 
 .PHONY: lint
 lint: bin/tools/golangci-lint ## the linters; every rule has its reason in .golangci.yml
