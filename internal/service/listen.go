@@ -28,14 +28,14 @@ type socket struct {
 
 // listen takes systemd's socket when there is one, and sets the address to
 // its path; else it binds the configured address.
-func listen(common *Common) (*socket, error) {
+func listen(ctx context.Context, common *Common) (*socket, error) {
 	handed, err := activation.Listeners()
 	if err != nil {
 		return nil, fmt.Errorf("socket activation: %w", err)
 	}
 	switch len(handed) {
 	case 0:
-		return bind(common.Address)
+		return bind(ctx, common.Address)
 	case 1:
 		unixSocket, ok := handed[0].(*net.UnixListener)
 		if !ok {
@@ -54,7 +54,7 @@ func listen(common *Common) (*socket, error) {
 // Both guards are needed: the lock, because two that start at once may both
 // find the same dead socket; the probe, because whoever answers there need
 // not be ours.
-func bind(path string) (_ *socket, err error) {
+func bind(ctx context.Context, path string) (_ *socket, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("socket %s: %w", path, err)
 	}
@@ -71,7 +71,7 @@ func bind(path string) (_ *socket, err error) {
 			err = errors.Join(err, s.lock.Release())
 		}
 	}()
-	if err := removeStale(path); err != nil {
+	if err := removeStale(ctx, path); err != nil {
 		return nil, err
 	}
 	// The kernel takes the mode of the new file from the socket's own inode
@@ -82,7 +82,7 @@ func bind(path string) (_ *socket, err error) {
 		err := raw.Control(func(fd uintptr) { inner = unix.Fchmod(int(fd), 0o600) })
 		return errors.Join(err, inner)
 	}}
-	s.Listener, err = config.Listen(context.Background(), "unix", path)
+	s.Listener, err = config.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
@@ -94,7 +94,7 @@ func bind(path string) (_ *socket, err error) {
 }
 
 // removeStale makes way at path, where nobody listens any more.
-func removeStale(path string) error {
+func removeStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -105,7 +105,7 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("socket %s: a file that is no socket is there; move it away, or give --address another path", path)
 	}
-	probe, err := net.DialTimeout("unix", path, time.Second)
+	probe, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", path)
 	if err == nil {
 		_ = probe.Close()
 		return fmt.Errorf("socket %s is in use: another process answers there; stop it, or give --address another path", path)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,12 +9,11 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/containerd/log"
 	rpcmetrics "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/containerd/log"
 
 	"github.com/varve-project/varve/internal/version"
 )
@@ -56,8 +56,8 @@ func (m *metrics) add(service Service) error {
 }
 
 // serve answers /metrics, /healthz and /debug/pprof on address until stop.
-func (m *metrics) serve(address string, h *health) (stop func(), err error) {
-	listener, err := net.Listen("tcp", address)
+func (m *metrics) serve(ctx context.Context, address string, h *health) (stop func(), err error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("metrics_address = %q: %w", address, err)
 	}

@@ -30,7 +30,9 @@ func (d *daemon) run() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Release()) }()
-	socket, err := listen(d.common)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	socket, err := listen(ctx, d.common)
 	if err != nil {
 		return err
 	}
@@ -38,14 +40,12 @@ func (d *daemon) run() (err error) {
 
 	s := newServer(d.options)
 	if d.common.MetricsAddress != "" {
-		stop, err := s.metrics.serve(d.common.MetricsAddress, s.health)
+		stop, err := s.metrics.serve(ctx, d.common.MetricsAddress, s.health)
 		if err != nil {
 			return errors.Join(err, socket.Close())
 		}
 		defer stop()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	service, err := d.start(ctx, cancel, s, signals)
 	if err != nil || service == nil {
 		return errors.Join(err, socket.Close())

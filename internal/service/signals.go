@@ -31,7 +31,7 @@ func catchSignals() *signals {
 		s.once.Do(func() { close(s.stop) })
 		again := <-stop
 		log.L.Errorf("%v while draining: ends now; the next start repairs what is half done", again)
-		os.Exit(exitFailed)
+		os.Exit(exitFailed) //nolint:forbidigo // asked for twice: nothing may hold it up any more
 	}()
 	return s
 }

@@ -9,10 +9,10 @@ import (
 	"runtime/debug"
 )
 
-// Set by the linker: -X github.com/varve-project/varve/internal/version.release=v1.2.3
+// Set by the linker: -X github.com/varve-project/varve/internal/version.number=v1.2.3
 var (
-	release string
-	commit  string
+	number string
+	commit string
 )
 
 // Info is a build's identity. The JSON form is a contract: fields are added,
@@ -32,13 +32,13 @@ type Info struct {
 // Get returns the identity of the running binary.
 func Get() Info {
 	build, _ := debug.ReadBuildInfo()
-	return from(release, commit, build)
+	return from(number, commit, build)
 }
 
 // from is Get of given sources; build may be nil.
-func from(release, commit string, build *debug.BuildInfo) Info {
+func from(number, commit string, build *debug.BuildInfo) Info {
 	info := Info{
-		Version:  release,
+		Version:  number,
 		Commit:   commit,
 		Go:       runtime.Version(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH,
