@@ -11,8 +11,6 @@ package volume
 import (
 	"context"
 	"time"
-
-	"github.com/varve-project/varve/internal/finding"
 )
 
 // Backend stores volumes and snapshots on this node.
@@ -88,11 +86,8 @@ type Backend interface {
 	// Capacity says how much there is and how much of it may still be
 	// promised.
 	Capacity() (Capacity, error)
-	// Audit compares records, files, devices and journal and reports what
-	// does not fit. It changes nothing.
-	Audit(ctx context.Context) (finding.List, error)
-
-	// Close ends the backend. Attached devices stay: pods go on using them.
+	// Close ends the backend. Attached devices, and what they need, stay: pods
+	// go on using them.
 	Close() error
 }
 
@@ -167,6 +162,9 @@ type Device struct {
 	Number uint64
 	// Size is in bytes.
 	Size int64
+	// Source is where a person finds the content while the volume is not
+	// attached, for instance to check its file system: an image or a node.
+	Source string
 }
 
 // Limits are sizes in bytes.

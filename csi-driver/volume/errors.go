@@ -47,12 +47,12 @@ func code(err error) codes.Code {
 		err  error
 		code codes.Code
 	}{
+		{ErrInvalid, codes.InvalidArgument}, // first: it may come joined with others
 		{ErrNotFound, codes.NotFound},
 		{ErrConflict, codes.AlreadyExists},
 		{ErrNoRoom, codes.ResourceExhausted},
 		{ErrRange, codes.OutOfRange},
 		{ErrInUse, codes.FailedPrecondition},
-		{ErrInvalid, codes.InvalidArgument},
 		{ErrPending, codes.Aborted},
 		{ErrToken, codes.Aborted},
 		{context.DeadlineExceeded, codes.DeadlineExceeded},
