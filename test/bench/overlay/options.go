@@ -4,7 +4,8 @@ import "fmt"
 
 // Options say what is measured and where.
 type Options struct {
-	// Dir takes the data of both sides; it is removed afterwards.
+	// Dir takes a folder with the data of both sides, removed afterwards; two
+	// runs may share it.
 	Dir string
 	// Bin holds varve-overlay, and Bin/peers containerd.
 	Bin string

@@ -52,7 +52,7 @@ func TestSelfCheckRuns(t *testing.T) {
 	if !bytes.Contains(out, []byte("RATIO")) {
 		t.Errorf("no table was printed: %s", out)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "data")); !os.IsNotExist(err) {
-		t.Errorf("the data is still there: %v", err)
+	if left, err := os.ReadDir(filepath.Join(dir, "data")); len(left) > 0 {
+		t.Errorf("the data is still there: %v %v", left, err)
 	}
 }

@@ -29,6 +29,9 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	if err := o.Check(); err != nil {
 		return err
 	}
+	if o.Dir, err = result.TempDir(o.Dir); err != nil {
+		return err
+	}
 	ctx = namespaces.WithNamespace(ctx, "bench")
 	s, err := start(ctx, o)
 	defer func() { err = errors.Join(err, s.Close()) }()

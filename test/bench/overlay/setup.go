@@ -50,23 +50,20 @@ type suite struct {
 func start(ctx context.Context, o Options) (*suite, error) {
 	s := &suite{options: o}
 	run := "/run/bench" // the node's own, and short: a socket's path has 108 bytes
-	if err := errors.Join(os.MkdirAll(o.Dir, 0o755), os.MkdirAll(run, 0o755)); err != nil {
+	if err := os.MkdirAll(run, 0o755); err != nil {
 		return s, err
 	}
 	ours, builtin := filepath.Join(run, "ours.sock"), filepath.Join(run, "builtin.sock")
-	if err := s.startOurs(ctx, ours); err != nil {
+	stanza, err := s.startOurs(ctx, ours)
+	if err != nil {
 		return s, err
 	}
 	if err := s.startBuiltin(ctx, "builtin", builtin); err != nil {
 		return s, err
 	}
-	capabilities := []string{snapshots.RebaseCap, "remap-ids"}
-	var err error
 	s.containerd, err = peer.StartContainerd(ctx, filepath.Join(o.Bin, "peers", "containerd"),
-		filepath.Join(o.Dir, "containerd"), filepath.Join(run, "containerd"), []peer.Proxy{
-			{Name: oursName, Socket: ours, Capabilities: capabilities},
-			{Name: socketName, Socket: builtin, Capabilities: capabilities},
-		})
+		filepath.Join(o.Dir, "containerd"), filepath.Join(run, "containerd"),
+		[]string{stanza, peer.Proxy(socketName, builtin, builtinCapabilities...)})
 	if err != nil {
 		return s, err
 	}
@@ -78,15 +75,28 @@ func start(ctx context.Context, o Options) (*suite, error) {
 	return s, s.connectDirect(ours, builtin)
 }
 
-func (s *suite) startOurs(ctx context.Context, socket string) error {
+// builtinCapabilities are what the built-in plug-in advertises on a kernel with
+// idmapped mounts.
+var builtinCapabilities = []string{snapshots.RebaseCap, "remap-ids"}
+
+// startOurs returns the entry for containerd's configuration.
+func (s *suite) startOurs(ctx context.Context, socket string) (string, error) {
 	if s.options.SelfCheck {
-		return s.startBuiltin(ctx, "ours", socket)
+		return peer.Proxy(oursName, socket, builtinCapabilities...), s.startBuiltin(ctx, "ours", socket)
 	}
 	binary := filepath.Join(s.options.Bin, "varve-overlay")
 	if _, err := exec.LookPath(binary); err != nil {
-		return fmt.Errorf("%w; build it with make build", err)
+		return "", fmt.Errorf("%w; build it with make build", err)
 	}
-	return s.startDaemon(ctx, "ours", socket, binary, "--root", filepath.Join(s.options.Dir, "ours"), "--address", socket)
+	flags := []string{"--root", filepath.Join(s.options.Dir, "ours"), "--address", socket}
+	if err := s.startDaemon(ctx, "ours", socket, append([]string{binary}, flags...)...); err != nil {
+		return "", err
+	}
+	stanza, err := exec.CommandContext(ctx, binary, append([]string{"stanza"}, flags...)...).Output()
+	if err != nil {
+		return "", fmt.Errorf("varve-overlay stanza: %w", err)
+	}
+	return string(stanza), nil
 }
 
 // startBuiltin serves the built-in driver from this very binary.

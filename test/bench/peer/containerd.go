@@ -19,10 +19,11 @@ import (
 // ContainerdVersion is what test/peers/containerd pins.
 const ContainerdVersion = "containerd v2.4.2"
 
-// Proxy is a [proxy_plugins] entry of type "snapshot".
-type Proxy struct {
-	Name, Socket string
-	Capabilities []string
+// Proxy is the text of a [proxy_plugins] entry for a snapshotter behind a
+// socket. Ours comes from `varve-overlay stanza` instead.
+func Proxy(name, socket string, capabilities ...string) string {
+	return fmt.Sprintf("[proxy_plugins.%q]\n  type = \"snapshot\"\n  address = %q\n  capabilities = [\"%s\"]\n",
+		name, socket, strings.Join(capabilities, `", "`))
 }
 
 // Containerd is a running containerd.
@@ -37,8 +38,8 @@ const maxMessage = 16 << 20
 
 // StartContainerd starts binary below dir with its shipped configuration but
 // for paths, without CRI and the snapshotters that no benchmark uses, and
-// with the proxies. Sockets lie below run, whose name must be short.
-func StartContainerd(ctx context.Context, binary, dir, run string, proxies []Proxy) (*Containerd, error) {
+// with the [proxy_plugins] stanzas. Sockets lie below run, whose name must be short.
+func StartContainerd(ctx context.Context, binary, dir, run string, stanzas []string) (*Containerd, error) {
 	for _, d := range []string{dir, run} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, err
@@ -46,7 +47,7 @@ func StartContainerd(ctx context.Context, binary, dir, run string, proxies []Pro
 	}
 	config := filepath.Join(dir, "config.toml")
 	socket := filepath.Join(run, "containerd.sock")
-	if err := os.WriteFile(config, []byte(configText(dir, run, socket, proxies)), 0o644); err != nil {
+	if err := os.WriteFile(config, []byte(configText(dir, run, socket, stanzas)), 0o644); err != nil {
 		return nil, err
 	}
 	daemon, err := proc.Start(ctx, filepath.Join(dir, "containerd.log"), socket, binary, "--config", config)
@@ -74,7 +75,7 @@ func Dial(socket string) (*grpc.ClientConn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)))
 }
 
-func configText(dir, run, socket string, proxies []Proxy) string {
+func configText(dir, run, socket string, stanzas []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `version = 4
 root = %q
@@ -94,11 +95,8 @@ disabled_plugins = [
 [plugins.'io.containerd.server.v1.ttrpc']
   address = %q
 `, filepath.Join(dir, "root"), filepath.Join(run, "state"), filepath.Join(dir, "temp"), socket, socket+".ttrpc")
-	for _, p := range proxies {
-		fmt.Fprintf(&b, "\n[proxy_plugins.%q]\n  type = \"snapshot\"\n  address = %q\n", p.Name, p.Socket)
-		if len(p.Capabilities) > 0 {
-			fmt.Fprintf(&b, "  capabilities = [\"%s\"]\n", strings.Join(p.Capabilities, `", "`))
-		}
+	for _, stanza := range stanzas {
+		b.WriteString("\n" + stanza)
 	}
 	return b.String()
 }

@@ -36,7 +36,7 @@ func TestPeersStart(t *testing.T) {
 			t.Errorf("no %s in:\n%s", want, out)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(dir, "data")); !os.IsNotExist(err) {
-		t.Errorf("the data is still there: %v", err)
+	if left, err := os.ReadDir(filepath.Join(dir, "data")); len(left) > 0 {
+		t.Errorf("the data is still there: %v %v", left, err)
 	}
 }

@@ -14,7 +14,8 @@ import (
 
 // Options say what is measured and where.
 type Options struct {
-	// Dir takes the data of all sides; it is removed afterwards.
+	// Dir takes a folder with the data of all sides, removed afterwards; two
+	// runs may share it.
 	Dir string
 	// Bin holds varve, and Bin/peers the peers.
 	Bin string
@@ -47,7 +48,7 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	if o.Bin, err = filepath.Abs(o.Bin); err != nil {
 		return err
 	}
-	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+	if o.Dir, err = result.TempDir(o.Dir); err != nil {
 		return err
 	}
 	s := &suite{Options: o, out: out}

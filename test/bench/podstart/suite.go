@@ -33,7 +33,7 @@ func (s *suite) start(ctx context.Context) error {
 	peers := filepath.Join(s.Bin, "peers")
 	runc, archive := filepath.Join(peers, "runc"), filepath.Join(s.Dir, "stamp.tar")
 	// containerd finds its shim, and the shim its runc, by PATH.
-	if err := errors.Join(os.MkdirAll(s.Dir, 0o755), os.MkdirAll("/run/bench", 0o755), os.Setenv("PATH", peers+":"+os.Getenv("PATH"))); err != nil {
+	if err := errors.Join(os.MkdirAll("/run/bench", 0o755), os.Setenv("PATH", peers+":"+os.Getenv("PATH"))); err != nil {
 		return err
 	}
 	if err := s.tidyCgroups(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -62,9 +63,9 @@ func (d *Daemon) awaitSocket(ctx context.Context, socket string) error {
 		}
 		select {
 		case <-d.ended:
-			return fmt.Errorf("%s ended before it listened at %s; see %s", d.cmd.Path, socket, d.log)
+			return fmt.Errorf("%s ended before it listened at %s: %s", d.cmd.Path, socket, d.lastWords())
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w: nothing listens at %s; see %s", d.cmd.Path, ctx.Err(), socket, d.log)
+			return fmt.Errorf("%s: %w: nothing listens at %s: %s", d.cmd.Path, ctx.Err(), socket, d.lastWords())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -80,6 +81,17 @@ func (d *Daemon) Stop() error {
 	case <-time.After(stopTime):
 		_ = d.cmd.Process.Kill()
 		<-d.ended
-		return fmt.Errorf("%s did not end within %v of SIGTERM and was killed; see %s", d.cmd.Path, stopTime, d.log)
+		return fmt.Errorf("%s did not end within %v of SIGTERM and was killed: %s", d.cmd.Path, stopTime, d.lastWords())
 	}
+}
+
+// lastWords is the end of the daemon's log: the file itself may be gone by the
+// time somebody reads the error.
+func (d *Daemon) lastWords() string {
+	const enough = 1000
+	text, err := os.ReadFile(d.log)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text[max(0, len(text)-enough):]))
 }

@@ -2,6 +2,8 @@ package result
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -26,6 +28,19 @@ func New(bench, dir string, rounds int) (File, error) {
 		FileSystem: fsName(int64(fs.Type)),
 		Rounds:     rounds,
 	}, nil
+}
+
+// TempDir makes a folder of the run's own below dir and returns its absolute
+// path; the caller removes it.
+func TempDir(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(dir, "run-")
 }
 
 func fsName(magic int64) string {

@@ -23,11 +23,11 @@ func main() {
 		return
 	}
 	var o overlay.Options
-	flag.StringVar(&o.Dir, "dir", "build/bench/overlay", "folder for the data, made and removed; it decides the disk")
+	flag.StringVar(&o.Dir, "dir", "build/bench", "folder for the data, which is removed afterwards; it decides the disk")
 	flag.StringVar(&o.Bin, "bin", "bin", "folder of our binaries, with the peers' in peers/")
 	flag.StringVar(&o.Results, "results", "test/bench/results", "folder for the results")
 	flag.IntVar(&o.Rounds, "rounds", 5, "interleaved rounds")
-	flag.BoolVar(&o.SelfCheck, "self-check", false, "compare the built-in with itself: ratios must be about 1")
+	flag.BoolVar(&o.SelfCheck, "self-check", false, "compare the built-in with itself: ratios must be about 1, save where one of them saves a socket")
 	flag.BoolVar(&o.Quick, "quick", false, "a tenth of the operations")
 	flag.StringVar(&o.Only, "only", "", "measure only what has this in its name")
 	flag.Parse()

@@ -13,7 +13,7 @@ import (
 
 func main() {
 	var o podstart.Options
-	flag.StringVar(&o.Dir, "dir", "build/bench/runtime", "folder for the data, made and removed; it decides the disk")
+	flag.StringVar(&o.Dir, "dir", "build/bench", "folder for the data, which is removed afterwards; it decides the disk")
 	flag.StringVar(&o.Bin, "bin", "bin", "folder of our binaries, with the peers' in peers/")
 	flag.StringVar(&o.Results, "results", "test/bench/results", "folder for the results")
 	flag.IntVar(&o.Rounds, "rounds", 5, "interleaved rounds")
