@@ -1,0 +1,83 @@
+package attach
+
+import (
+	"errors"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/varve-project/varve/cni-plugin/ipam"
+	"github.com/varve-project/varve/internal/failpoint"
+)
+
+// Del takes the container off the network. It succeeds whatever is gone
+// already: the namespace, the link, the record. It reads only the network's
+// name and the store's place from the configuration, which may have changed
+// since the ADD; what to undo stands in the record.
+func (e *Engine) Del(call Call) error {
+	c, err := Parse(call.Stdin, "")
+	if err != nil {
+		return err
+	}
+	s, err := e.open(c, call.Stamp)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	k := call.key(c.Network)
+	lock, err := s.store.Lock(k)
+	if err != nil {
+		return fail(types.ErrIOFailure, "%v", err)
+	}
+	defer lock.Release() //nolint:errcheck // closing drops the lock whatever it says
+	if err := s.store.Bury(k, s.stamp); err != nil {
+		return fail(types.ErrIOFailure, "%v", err)
+	}
+	l, err := s.store.Get(k)
+	var broken *ipam.BrokenError
+	switch {
+	case isMissing(err) || errors.As(err, &broken):
+		return s.undoUnread(k)
+	case err != nil:
+		return fail(types.ErrIOFailure, "%v", err)
+	case l.Boot == s.store.Boot() && l.Stamp > s.stamp:
+		// The DEL waited while a later life of the key began.
+		return nil
+	}
+	return s.undo(l)
+}
+
+// undo removes everything that l names and then l itself, so that a process
+// killed in between leaves l for the next one.
+func (s *session) undo(l *ipam.Lease) error {
+	if l.Boot == s.store.Boot() {
+		if l.State != ipam.Deleting {
+			was := l.State
+			l.State = ipam.Deleting
+			if err := s.store.Update(l); err != nil {
+				return fail(types.ErrIOFailure, "%v", err)
+			}
+			l.State = was
+		}
+		failpoint.Hit("cni.del.veth.before")
+		if _, err := s.host.DeleteVeth(l.Link.Name, aliasPrefix(l.Key)); err != nil {
+			return fail(CodeKernel, "%v", err)
+		}
+		failpoint.Hit("cni.del.veth.after")
+	}
+	if err := s.store.Release(l.Key); err != nil {
+		return fail(types.ErrIOFailure, "%v", err)
+	}
+	return nil
+}
+
+// undoUnread is undo for a key whose record is gone or cannot be read: the
+// link is found by its name.
+func (s *session) undoUnread(k ipam.Key) error {
+	if _, err := s.host.DeleteVeth(hostName(k), aliasPrefix(k)); err != nil {
+		return fail(CodeKernel, "%v", err)
+	}
+	if err := s.store.Release(k); err != nil {
+		return fail(types.ErrIOFailure, "%v", err)
+	}
+	return nil
+}
