@@ -28,12 +28,18 @@ func (c *catalog) load(p pool) error {
 	if c.volumes, err = readRecords[volume.Volume](p.path("volumes"), volumeName); err != nil {
 		return err
 	}
-	c.snapshots, err = readRecords[volume.Snapshot](p.path("snapshots"), snapshotName)
-	return err
+	if c.snapshots, err = readRecords[volume.Snapshot](p.path("snapshots"), snapshotName); err != nil {
+		return err
+	}
+	for id := range c.volumes { // half-written records, of an expansion
+		if err := atomicfile.Clean(p.path("volumes", id)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// readRecords reads DIR/ID/NAME for each ID. Temporary files that a crash left
-// beside a record are removed.
+// readRecords reads DIR/ID/NAME for each ID.
 func readRecords[T any](dir, name string) (map[string]T, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -48,9 +54,6 @@ func readRecords[T any](dir, name string) (map[string]T, error) {
 		at := filepath.Join(dir, e.Name())
 		if err := atomicfile.ReadJSON(filepath.Join(at, name), &record); err != nil {
 			return nil, fmt.Errorf("record of %s: %w; move %s away to start without it", e.Name(), err, at)
-		}
-		if err := atomicfile.Clean(at); err != nil {
-			return nil, err
 		}
 		records[e.Name()] = record
 	}
