@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/containerd/errdefs"
+
+	"github.com/varve-project/varve/internal/failpoint"
 )
 
 // maxBatch bounds how many writes share one commit.
@@ -147,7 +149,12 @@ func (s *Store) transact(fn func(tx context.Context) error) error {
 	if err := fn(tx); err != nil {
 		return errors.Join(err, t.Rollback())
 	}
-	return t.Commit()
+	failpoint.Hit("snapshotter.metadata.commit.before")
+	if err := t.Commit(); err != nil {
+		return err
+	}
+	failpoint.Hit("snapshotter.metadata.commit.after")
+	return nil
 }
 
 // errNothing rolls back a transaction in which nothing was changed, so that

@@ -1,0 +1,121 @@
+package crash
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/varve-project/varve/test/leak"
+)
+
+// point is the nth hit of a failpoint in one process.
+type point struct {
+	name string
+	nth  int
+}
+
+func (p point) String() string { return fmt.Sprintf("%s@%d", p.name, p.nth) }
+
+func (p point) env() string { return fmt.Sprintf("VARVE_FAILPOINT=%s=kill@%d", p.name, p.nth) }
+
+// Prefixed is implemented by worlds whose calls run through other parts as
+// well: only points with this prefix are killed at, since the others have
+// tables of their own.
+type Prefixed interface{ Prefix() string }
+
+// learn runs a case without a kill. It returns the points that the call hit
+// and what the emptied world left on the disk.
+func learn[W World](t testing.TB, fresh func(testing.TB) W, c Case[W]) ([]point, []string, error) {
+	w := fresh(t)
+	log := filepath.Join(t.TempDir(), "points")
+	before, err := leak.Take(w.Scope())
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := prepare(w, c, "VARVE_FAILPOINT_LOG="+log); err != nil {
+		return nil, nil, err
+	}
+	early, err := hits(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	steps := []step[W]{{"call", c.Call}, {"settle", c.Settle}}
+	for _, s := range steps {
+		if s.do == nil {
+			continue
+		}
+		if err := s.do(w); err != nil {
+			return nil, nil, fmt.Errorf("%s, without a kill: %w", s.what, err)
+		}
+	}
+	all, err := hits(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.Done(w); err != nil {
+		return nil, nil, fmt.Errorf("after the call, without a kill: %w", err)
+	}
+	if err := finish(t, w, before, nil); err != nil {
+		return nil, nil, fmt.Errorf("without a kill: %w", err)
+	}
+	disk, err := w.Disk()
+	return pointsOf(w, all, len(early)), disk, err
+}
+
+// pointsOf numbers the hits of one process and keeps those after the first
+// skip.
+func pointsOf(w World, names []string, skip int) []point {
+	prefix := ""
+	if p, ok := w.(Prefixed); ok {
+		prefix = p.Prefix()
+	}
+	count := map[string]int{}
+	var points []point
+	for i, name := range names {
+		count[name]++
+		if i >= skip && strings.HasPrefix(name, prefix) {
+			points = append(points, point{name, count[name]})
+		}
+	}
+	return points
+}
+
+func hits(log string) ([]string, error) {
+	data, err := os.ReadFile(log)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return strings.Fields(string(data)), err
+}
+
+// sample takes limit of the kills: first one of each point's name, so that no
+// effect goes untested while there is room, then others, by a fixed seed.
+func sample[W World](all []kill[W], limit int) []kill[W] {
+	if os.Getenv("VARVE_CRASH_FULL") != "" || len(all) <= limit {
+		return all
+	}
+	random := rand.New(rand.NewPCG(7, 7))
+	order := random.Perm(len(all))
+	named, taken := map[string]bool{}, map[int]bool{}
+	for _, i := range order {
+		if name := all[i].c.Name + all[i].at.name; !named[name] && len(taken) < limit {
+			named[name], taken[i] = true, true
+		}
+	}
+	for _, i := range order {
+		if len(taken) < limit {
+			taken[i] = true
+		}
+	}
+	var chosen []kill[W]
+	for i, k := range all {
+		if taken[i] {
+			chosen = append(chosen, k)
+		}
+	}
+	return chosen
+}

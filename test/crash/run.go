@@ -1,0 +1,236 @@
+package crash
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/varve-project/varve/test/leak"
+)
+
+// World is one fresh instance of a part, with folders of its own.
+type World interface {
+	// Start makes the part ready for calls, with these failpoint variables
+	// in its environment. It reports a part that does not come up.
+	Start(env ...string) error
+	// Stop ends the part in the orderly way; a part that is not running is
+	// no error.
+	Stop() error
+	// WaitKilled waits until the part has died of SIGKILL.
+	WaitKilled() error
+	// Reconcile waits for the one reconcile that may clean up, and returns
+	// an error that names whatever belongs to nothing after it.
+	Reconcile() error
+	// Empty takes everything away, through the part's own interface.
+	Empty() error
+	// Disk lists what is on the disk; two empty worlds list the same.
+	Disk() ([]string, error)
+	// Scope is what the world's kernel objects are known by.
+	Scope() leak.Scope
+}
+
+// Case is one mutating call.
+type Case[W World] struct {
+	Name string
+	// Setup makes what the call needs. What it made is acknowledged.
+	Setup func(W) error
+	// Call is the call that is killed. It is made again after the restart,
+	// and must then succeed.
+	Call func(W) error
+	// Again replaces Call the second time, for calls whose callers ask
+	// first whether the work was done.
+	Again func(W) error
+	// Settle waits for work that the call leaves to the background. It runs
+	// while the part may be dying, so its error counts only where nothing
+	// is killed. May be nil.
+	Settle func(W) error
+	// Kept checks that what Setup made is as the call may have left it,
+	// whether it was done or not. May be nil.
+	Kept func(W) error
+	// Done checks that the call was done.
+	Done func(W) error
+	// SetupInside means that the part is not restarted between Setup and
+	// Call: what Setup made would not outlive that.
+	SetupInside bool
+}
+
+// Run runs the cases of a part. fresh makes a world; whatever it takes it
+// gives back by t.Cleanup. Of the points, at most limit are killed at, chosen
+// by a fixed seed over all cases; VARVE_CRASH_FULL=1 takes all.
+func Run[W World](t *testing.T, limit int, fresh func(testing.TB) W, cases []Case[W]) {
+	var all []kill[W]
+	disk := map[string][]string{}
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			points, left, err := learn(t, fresh, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(points) == 0 {
+				t.Fatal("the call hit no failpoint: put failpoint.Hit around its effects")
+			}
+			disk[c.Name] = left
+			for _, p := range points {
+				all = append(all, kill[W]{c: c, at: p})
+			}
+		})
+	}
+	if t.Failed() {
+		return
+	}
+	chosen := sample(all, limit)
+	t.Logf("killing at %d of %d points", len(chosen), len(all))
+	twice := map[string]kill[W]{}
+	do := func(k kill[W]) {
+		t.Run(fmt.Sprintf("%s/%s", k.c.Name, k), func(t *testing.T) {
+			repair, err := k.run(t, fresh, disk[k.c.Name])
+			if err != nil {
+				t.Fatalf("killed at %s: %v", k, err)
+			}
+			for _, p := range repair {
+				if _, have := twice[p.name]; !have && k.repair == nil {
+					twice[p.name] = kill[W]{k.c, k.at, &p}
+				}
+			}
+		})
+	}
+	for _, k := range chosen {
+		do(k)
+	}
+	// Start-up is repair, and may be killed as well.
+	for _, name := range slices.Sorted(maps.Keys(twice)) {
+		do(twice[name])
+	}
+}
+
+// kill is one case killed at one point, and perhaps once more while it starts
+// again.
+type kill[W World] struct {
+	c      Case[W]
+	at     point
+	repair *point
+}
+
+func (k kill[W]) String() string {
+	if k.repair == nil {
+		return k.at.String()
+	}
+	return k.at.String() + "+" + k.repair.String()
+}
+
+// run returns the points that the start after the kill went through.
+func (k kill[W]) run(t testing.TB, fresh func(testing.TB) W, disk []string) ([]point, error) {
+	w := fresh(t)
+	before, err := leak.Take(w.Scope())
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(w, k.c, k.at.env()); err != nil {
+		return nil, err
+	}
+	acknowledged := k.c.Call(w) == nil
+	if k.c.Settle != nil {
+		_ = k.c.Settle(w)
+	}
+	if err := w.WaitKilled(); err != nil {
+		return nil, err
+	}
+	if k.repair != nil {
+		_ = w.Start(k.repair.env()) // it may die before it serves, or after
+		if err := w.WaitKilled(); err != nil {
+			return nil, fmt.Errorf("start after the kill: %w", err)
+		}
+	}
+	log := filepath.Join(t.TempDir(), "points")
+	if err := w.Start("VARVE_FAILPOINT_LOG=" + log); err != nil {
+		return nil, fmt.Errorf("start after the kill: %w", err)
+	}
+	names, err := hits(log)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range k.c.after(acknowledged) {
+		if step.do == nil {
+			continue
+		}
+		if err := step.do(w); err != nil {
+			return nil, fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return pointsOf(w, names, 0), finish(t, w, before, disk)
+}
+
+type step[W World] struct {
+	what string
+	do   func(W) error
+}
+
+// after is what must hold once the part is up again.
+func (c Case[W]) after(acknowledged bool) []step[W] {
+	reconcile := func(w W) error { return w.Reconcile() }
+	steps := []step[W]{{"what was there before the call", c.Kept}}
+	if acknowledged {
+		steps = append(steps, step[W]{"the call was acknowledged, and its work is lost", c.Done})
+	}
+	again := c.Again
+	if again == nil {
+		again = c.Call
+	}
+	return append(steps,
+		step[W]{"after one reconcile", reconcile},
+		step[W]{"the call made again", again},
+		step[W]{"after the call was made again", c.Done},
+		step[W]{"reconcile after the call was made again", reconcile},
+	)
+}
+
+// prepare brings w to the point where Call can be made, with env in force.
+func prepare[W World](w W, c Case[W], env string) error {
+	if c.SetupInside {
+		if err := w.Start(env); err != nil {
+			return err
+		}
+		if err := c.Setup(w); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+		return nil
+	}
+	if err := w.Start(); err != nil {
+		return err
+	}
+	if c.Setup != nil {
+		if err := c.Setup(w); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
+	if err := w.Stop(); err != nil {
+		return fmt.Errorf("stop after the set-up: %w", err)
+	}
+	return w.Start(env)
+}
+
+// finish empties w and fails on whatever is left in the kernel or on disk.
+func finish(t testing.TB, w World, before leak.Snapshot, disk []string) error {
+	if err := w.Empty(); err != nil {
+		return fmt.Errorf("empty it: %w", err)
+	}
+	if err := w.Reconcile(); err != nil {
+		return fmt.Errorf("after it was emptied: %w", err)
+	}
+	if err := w.Stop(); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	if err := noLeak(t.Context(), w, before); err != nil {
+		return err
+	}
+	if disk == nil {
+		return nil
+	}
+	now, err := w.Disk()
+	if err != nil {
+		return err
+	}
+	return sameDisk(disk, now)
+}
