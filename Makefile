@@ -20,7 +20,12 @@ UNITDIR ?= /lib/systemd/system
 DESTDIR ?=
 
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X github.com/varve-project/varve/internal/version.number=$(VERSION)
+COMMIT   := $(shell git rev-parse HEAD 2>/dev/null)
+IDENTITY := github.com/varve-project/varve/internal/version
+LDFLAGS  := -s -w -X $(IDENTITY).number=$(VERSION) -X $(IDENTITY).commit=$(COMMIT)
+# Go would ask git for the commit and give up where git does not trust the
+# folder's owner (root in somebody's clone); the linker flags say it instead.
+export GOFLAGS += -buildvcs=false
 # Tests drive the binaries built here instead of building their own.
 TALLY    := VARVE_BIN=$(CURDIR)/bin VARVE_BIN_FAILPOINT=$(CURDIR)/bin/failpoint VARVE_PEERS=$(CURDIR)/bin/peers go run ./test/tools/tally
 COMMANDS := $(notdir $(wildcard cmd/*))
