@@ -1,0 +1,182 @@
+package csi_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/moby/sys/mountinfo"
+
+	"github.com/varve-project/varve/internal/loop"
+	"github.com/varve-project/varve/test/built"
+	"github.com/varve-project/varve/test/leak"
+)
+
+// driver is one varve-csi with a root of its own. It can be stopped, killed
+// and started again over what it left.
+type driver struct {
+	t      *testing.T
+	binary string
+	// dir holds everything of the test; root, pool and socket are in it.
+	dir  string
+	args []string
+
+	cmd  *exec.Cmd
+	log  *os.File
+	conn *grpc.ClientConn
+	csi.IdentityClient
+	csi.ControllerClient
+	csi.NodeClient
+}
+
+// newDriver prepares a driver that is not running yet. When the test ends it
+// must have left nothing in the kernel.
+func newDriver(t *testing.T, binary string, args ...string) *driver {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir, err := os.MkdirTemp("", "csi-e2e-") // t.TempDir is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		sweep(t, dir)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	leak.Check(t, leak.Scope{Paths: []string{dir}})
+	d := &driver{t: t, binary: binary, dir: dir, args: args}
+	t.Cleanup(d.stop)
+	return d
+}
+
+// start starts a driver that is built as it ships.
+func start(t *testing.T, args ...string) *driver {
+	t.Helper()
+	d := newDriver(t, built.Path(t, "varve-csi"), args...)
+	d.start()
+	return d
+}
+
+// sweep removes what a failed test left, so that the next one starts clean.
+func sweep(t *testing.T, dir string) {
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		t.Error(err)
+	}
+	for _, i := range slices.Backward(infos) {
+		_ = syscall.Unmount(i.Mountpoint, syscall.MNT_DETACH)
+	}
+	for range 2 { // the store's own device can go only after those inside it
+		devices, err := loop.List()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, l := range devices {
+			if strings.HasPrefix(l.Backing, dir+"/") {
+				_ = loop.Detach(context.Background(), l)
+			}
+		}
+	}
+}
+
+func (d *driver) path(parts ...string) string {
+	return filepath.Join(append([]string{d.dir}, parts...)...)
+}
+
+func (d *driver) socket() string { return d.path("csi.sock") }
+
+// start runs the daemon, with more environment if wanted, until it answers.
+func (d *driver) start(env ...string) {
+	d.t.Helper()
+	if err := d.tryStart(env...); err != nil {
+		d.t.Fatalf("start: %v\n%s", err, d.logged())
+	}
+}
+
+func (d *driver) tryStart(env ...string) error {
+	log, err := os.OpenFile(d.path("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	args := append([]string{
+		"--config", os.DevNull, "--root", d.path("root"), "--address", d.socket(),
+		"--node-id", "node-under-test", "--log-level", "warn",
+	}, d.args...)
+	d.cmd = exec.Command(d.binary, args...)
+	d.cmd.Env = append(os.Environ(), env...)
+	d.cmd.Stdout, d.cmd.Stderr, d.log = log, log, log
+	if err := d.cmd.Start(); err != nil {
+		return err
+	}
+	if d.conn, err = grpc.NewClient("unix:"+d.socket(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+		return err
+	}
+	d.IdentityClient = csi.NewIdentityClient(d.conn)
+	d.ControllerClient = csi.NewControllerClient(d.conn)
+	d.NodeClient = csi.NewNodeClient(d.conn)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	exited := make(chan error, 1)
+	go func() { exited <- d.cmd.Wait() }()
+	for {
+		if _, err = d.Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true)); err == nil {
+			go func() { _ = <-exited }()
+			return nil
+		}
+		select {
+		case state := <-exited:
+			return errors.Join(errors.New("the daemon ended"), state, err)
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (d *driver) logged() string {
+	text, _ := os.ReadFile(d.path("log"))
+	return string(text)
+}
+
+// stop ends the daemon as systemd would, and is no error when none runs.
+func (d *driver) stop() { d.end(syscall.SIGTERM) }
+
+func (d *driver) kill() { d.end(syscall.SIGKILL) }
+
+func (d *driver) end(signal syscall.Signal) {
+	if d.cmd == nil {
+		return
+	}
+	_ = d.cmd.Process.Signal(signal)
+	d.ended()
+}
+
+// ended waits for a daemon that has been told to end, or was killed by a
+// failpoint.
+func (d *driver) ended() {
+	d.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for syscall.Kill(d.cmd.Process.Pid, 0) == nil {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("the daemon does not end\n%s", d.logged())
+		}
+		time.Sleep(time.Millisecond)
+	}
+	_ = d.conn.Close()
+	_ = d.log.Close()
+	d.cmd = nil
+}
