@@ -35,19 +35,67 @@ type PruneReport struct {
 	Bytes int64 `json:"bytes"`
 }
 
+// PruneOptions say how far a Prune goes.
+type PruneOptions struct {
+	// All also removes the names of images that no container or mount uses.
+	All bool
+	// DryRun changes nothing and only reports. What only the images named in
+	// the report hold is not among its blobs and layers then.
+	DryRun bool
+}
+
 // Prune removes what nothing refers to: content of removed images, what a
 // crash left half-done, layers without a record. Layers under a container
-// stay. With dryRun it only reports. It returns once the space is free again.
-func (s *Store) Prune(ctx context.Context, dryRun bool) (PruneReport, error) {
+// stay. It returns once the space is free again.
+func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
 	ctx = s.context(ctx)
-	report, err := s.collect(ctx, dryRun)
+	var unused []string
+	if o.All {
+		var err error
+		if unused, err = s.unused(ctx); err != nil {
+			return PruneReport{}, fmt.Errorf("prune images: %w", err)
+		}
+		for _, name := range unused {
+			if o.DryRun {
+				break
+			}
+			if err := s.images.Delete(ctx, name); err != nil && !errdefs.IsNotFound(err) {
+				return PruneReport{}, fmt.Errorf("prune image %s: %w", name, err)
+			}
+		}
+	}
+	report, err := s.collect(ctx, o.DryRun)
+	report.Images = unused
 	if err != nil {
 		return report, fmt.Errorf("prune images: %w", err)
 	}
-	if dryRun {
+	if o.DryRun {
 		return report, nil
 	}
 	return report, s.backend.cleanup(ctx)
+}
+
+// unused lists the names that no snapshot was made from.
+func (s *Store) unused(ctx context.Context) ([]string, error) {
+	inUse, err := s.containers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, info := range inUse {
+		used[info.Labels[labelImage]] = true
+	}
+	records, err := s.images.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, record := range records {
+		if !used[record.Name] {
+			names = append(names, record.Name)
+		}
+	}
+	return names, nil
 }
 
 // Remove forgets the name and frees the content and layers that nothing else
@@ -72,7 +120,7 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 // cannot do now, the next collection does.
 func (s *Store) collectQuietly(ctx context.Context) {
 	if _, err := s.collect(context.WithoutCancel(ctx), false); err != nil {
-		log.G(ctx).WithError(err).Warn("image store: garbage stays until the next `varve image prune`")
+		log.G(ctx).WithError(err).Error("image store: garbage stays until the next `varve image prune`")
 	}
 }
 

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"io"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -54,6 +55,8 @@ type PullOptions struct {
 
 // LoadOptions are what Load may be told.
 type LoadOptions struct {
+	// In is what the path "-" reads; nil is os.Stdin.
+	In io.Reader
 	// Name is the reference for an archive that holds one image; it replaces
 	// the name in the archive. An archive without a name needs it.
 	Name string

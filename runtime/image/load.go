@@ -35,7 +35,7 @@ func (s *Store) Load(ctx context.Context, path string, o LoadOptions) (loaded []
 	}
 	defer s.collectQuietly(ctx)
 	defer end()
-	b, err := s.openBundle(leased, path, o.Progress)
+	b, err := s.openBundle(leased, path, o)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
@@ -84,23 +84,26 @@ type entry struct {
 	target ocispec.Descriptor
 }
 
-func (s *Store) openBundle(ctx context.Context, path string, p Progress) (*bundle, error) {
+func (s *Store) openBundle(ctx context.Context, path string, o LoadOptions) (*bundle, error) {
 	if path == "-" {
-		return s.readArchive(ctx, os.Stdin, p)
+		if o.In == nil {
+			o.In = os.Stdin
+		}
+		return s.readArchive(ctx, o.In, o.Progress)
 	}
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if info.IsDir() {
-		return s.openLayout(path, p)
+		return s.openLayout(path, o.Progress)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	return s.readArchive(ctx, f, p)
+	return s.readArchive(ctx, f, o.Progress)
 }
 
 func (s *Store) readArchive(ctx context.Context, r io.Reader, p Progress) (*bundle, error) {

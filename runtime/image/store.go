@@ -7,14 +7,15 @@
 // one bbolt file that is opened per transaction, and what must not overlap
 // between processes is held apart by locks that the kernel drops when their
 // holder dies. The package knows no snapshotter; it speaks containerd's
-// snapshots gRPC API only. It mounts nothing but the temporary mounts of a
-// layer that is being unpacked: what Prepare and View return is for the
-// caller to mount.
+// snapshots gRPC API only. What Prepare and View return is for the caller to
+// mount; the package itself mounts only what Mount was asked for and, with
+// snapshotters other than overlay ones, a layer while it is being unpacked.
 //
 // Under Root:
 //
 //	content/     blobs and half-written ingests (containerd's local store)
 //	meta.db      names, content, leases and layers (containerd's metadata)
+//	mounts/      records of images mounted for a look
 //	*.lock       see locks.go
 //
 // A reader finds the way of an image in load.go and pull.go (in), document.go
@@ -36,7 +37,6 @@ import (
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
-	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
 )
@@ -97,10 +97,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := bolt.init(s.context(ctx)); err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
+	s.local = newLocalContent(filepath.Join(o.Root, "content"))
 	var err error
-	if s.local, err = local.NewStore(filepath.Join(o.Root, "content")); err != nil {
-		return nil, fmt.Errorf("open image store: %w", err)
-	}
 	if s.conn, err = dial(o.Snapshotter, o.Address); err != nil {
 		return nil, fmt.Errorf("open image store: snapshotter %s: %w", o.Snapshotter, err)
 	}
