@@ -36,14 +36,16 @@ func learn[W World](t testing.TB, fresh func(testing.TB) W, c Case[W]) ([]point,
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := prepare(w, c, "VARVE_FAILPOINT_LOG="+log); err != nil {
+	env := "VARVE_FAILPOINT_LOG=" + log
+	if err := prepare(w, c, env); err != nil {
 		return nil, nil, err
 	}
 	early, err := hits(log)
 	if err != nil {
 		return nil, nil, err
 	}
-	steps := []step[W]{{"call", c.Call}, {"settle", c.Settle}}
+	call := func(w W) error { return c.call(w, env) }
+	steps := []step[W]{{"call", call}, {"settle", c.Settle}}
 	for _, s := range steps {
 		if s.do == nil {
 			continue

@@ -51,9 +51,9 @@ type Case[W World] struct {
 	Kept func(W) error
 	// Done checks that the call was done.
 	Done func(W) error
-	// SetupInside means that the part is not restarted between Setup and
-	// Call: what Setup made would not outlive that.
-	SetupInside bool
+	// First means that the call is the part's first start in an empty
+	// folder. Setup and Call stay nil.
+	First bool
 }
 
 // Run runs the cases of a part. fresh makes a world; whatever it takes it
@@ -130,7 +130,7 @@ func (k kill[W]) run(t testing.TB, fresh func(testing.TB) W, disk []string) ([]p
 	if err := prepare(w, k.c, k.at.env()); err != nil {
 		return nil, err
 	}
-	acknowledged := k.c.Call(w) == nil
+	acknowledged := k.c.call(w, k.at.env()) == nil
 	if k.c.Settle != nil {
 		_ = k.c.Settle(w)
 	}
@@ -176,7 +176,7 @@ func (c Case[W]) after(acknowledged bool) []step[W] {
 	}
 	again := c.Again
 	if again == nil {
-		again = c.Call
+		again = c.Call // nil for a first start, which has been made again
 	}
 	return append(steps,
 		step[W]{"after one reconcile", reconcile},
@@ -186,15 +186,17 @@ func (c Case[W]) after(acknowledged bool) []step[W] {
 	)
 }
 
+// call makes the call, with env in force for a first start.
+func (c Case[W]) call(w W, env string) error {
+	if c.First {
+		return w.Start(env)
+	}
+	return c.Call(w)
+}
+
 // prepare brings w to the point where Call can be made, with env in force.
 func prepare[W World](w W, c Case[W], env string) error {
-	if c.SetupInside {
-		if err := w.Start(env); err != nil {
-			return err
-		}
-		if err := c.Setup(w); err != nil {
-			return fmt.Errorf("set up: %w", err)
-		}
+	if c.First {
 		return nil
 	}
 	if err := w.Start(); err != nil {
