@@ -66,6 +66,19 @@ func open(path string, how int) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
+// Inherit takes over a lock whose file the parent process handed down as fd:
+// both hold it until both have let go.
+func Inherit(fd uintptr) (*Lock, error) {
+	f := os.NewFile(fd, "lock")
+	if f == nil {
+		return nil, fmt.Errorf("lock: inherited file %d is not open", fd)
+	}
+	if err := unix.Flock(int(fd), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("lock: inherited file %d: %w", fd, errors.Join(err, f.Close()))
+	}
+	return &Lock{f}, nil
+}
+
 // File is the locked file, for a holder that leaves its pid in it.
 func (l *Lock) File() *os.File { return l.f }
 

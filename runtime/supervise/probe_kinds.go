@@ -1,0 +1,145 @@
+package supervise
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/varve-project/varve/runtime/oci"
+	"github.com/varve-project/varve/runtime/pod"
+	"github.com/varve-project/varve/runtime/pod/manifest"
+)
+
+// maxSaid is how much of a probe's output is kept for the error.
+const maxSaid = 1 << 10
+
+// probeExec runs a command in the container: exit status 0 is success. The
+// command is our own child, so that one that hangs can be killed alone.
+func (s *Supervisor) probeExec(ctx context.Context, c *corev1.Container, e *corev1.ExecAction, kind string) error {
+	dir := filepath.Join(s.paths.Bundle(c.Name), "probe-"+kind)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	said, err := os.CreateTemp(dir, "output-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = said.Close() }()
+	if err := os.Remove(said.Name()); err != nil {
+		return err
+	}
+	pid, err := s.runtime.Exec(ctx, s.rec.ContainerID(c.Name), dir, e.Command, oci.Stdio{Out: said, Err: said})
+	if err != nil {
+		return err
+	}
+	ended := make(chan exit, 1)
+	go func() { ended <- waitChild(pid) }()
+	select {
+	case x := <-ended:
+		if x.code != nil && *x.code == 0 {
+			return nil
+		}
+		return fmt.Errorf("%s: %s%s", strings.Join(e.Command, " "), status(x), colon(tail(said)))
+	case <-ctx.Done():
+		if p, err := pod.FindProcess(pid); err == nil {
+			err = p.Signal(unix.SIGKILL)
+			if err != nil && !errors.Is(err, pod.ErrNoProcess) {
+				return err
+			}
+		}
+		<-ended
+		return fmt.Errorf("%s: no end within the probe's timeout", strings.Join(e.Command, " "))
+	}
+}
+
+func status(x exit) string {
+	if x.code == nil {
+		return "exit status lost"
+	}
+	return "exit status " + strconv.Itoa(*x.code)
+}
+
+func tail(f *os.File) string {
+	buf := make([]byte, maxSaid)
+	n, err := f.ReadAt(buf, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return ""
+	}
+	return strings.TrimSpace(string(buf[:n]))
+}
+
+// probeHTTP gets a URL of the pod: any status from 200 to 399 is success.
+// Redirects to another host are not followed, and certificates not checked,
+// as with kubelet.
+func probeHTTP(ctx context.Context, c *corev1.Container, h *corev1.HTTPGetAction, ip string) error {
+	port, _ := manifest.PortNumber(h.Port, c)
+	host := h.Host
+	if host == "" {
+		host = ip
+	}
+	u, err := url.Parse(h.Path)
+	if err != nil {
+		return fmt.Errorf("path %q: %w", h.Path, err)
+	}
+	u.Scheme, u.Host = strings.ToLower(string(h.Scheme)), net.JoinHostPort(host, strconv.Itoa(port))
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("User-Agent", "varve-probe")
+	req.Header.Set("Accept", "*/*")
+	for _, header := range h.HTTPHeaders {
+		if strings.EqualFold(header.Name, "Host") {
+			req.Host = header.Value
+		}
+		req.Header.Add(header.Name, header.Value)
+	}
+	client := &http.Client{
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // kubelet does not check either: probes go to an address, not a name
+		},
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			if r.URL.Hostname() != via[0].URL.Hostname() || len(via) >= 10 {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	said, _ := io.ReadAll(io.LimitReader(res.Body, maxSaid))
+	if res.StatusCode >= 200 && res.StatusCode < 400 {
+		return nil
+	}
+	return fmt.Errorf("GET %s: %s%s", u, res.Status, colon(strings.TrimSpace(string(said))))
+}
+
+// probeTCP connects: a connection is success.
+func probeTCP(ctx context.Context, c *corev1.Container, t *corev1.TCPSocketAction, ip string) error {
+	port, _ := manifest.PortNumber(t.Port, c)
+	host := t.Host
+	if host == "" {
+		host = ip
+	}
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
