@@ -72,7 +72,7 @@ func parse(spec string) error {
 	if a, n, ok := strings.Cut(action, "@"); ok {
 		count, err := strconv.Atoi(n)
 		if err != nil || count < 1 {
-			return fmt.Errorf("N %q: want a positive number", n)
+			return fmt.Errorf("count %q: want a positive number after the @", n)
 		}
 		action, state.nth = a, count
 	}
@@ -103,5 +103,5 @@ func kill() {
 
 func fatal(err error) {
 	fmt.Fprintln(os.Stderr, "failpoint:", err)
-	os.Exit(2)
+	os.Exit(2) //nolint:forbidigo // a crash test that goes on without its crash proves nothing
 }
