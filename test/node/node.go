@@ -23,14 +23,18 @@ import (
 // stageVariable tells a process of this package which of the three it is.
 const stageVariable = "VARVE_TEST_NODE_STAGE"
 
-// Main runs program in a node of its own and returns the exit code for
-// os.Exit. It must be called first thing in main, before flags have effects:
-// it runs in all three processes. The context ends at SIGINT or SIGTERM; an
-// error of program is printed to stderr and gives 1.
+// Main runs program in a node of its own. It returns only in the process that
+// a user started, after the node and everything in it has gone, with the exit
+// code for os.Exit; what the program left on the shared machine can be cleaned
+// up then. It must be called first thing in main, before anything has effects
+// that must happen once, unless Inside is asked.
+//
+// The program's context ends at SIGINT or SIGTERM; its error is printed to
+// stderr and gives the code 1.
 func Main(hostname string, program func(context.Context) error) int {
-	var err error
-	code := 0
-	switch os.Getenv(stageVariable) {
+	stage := os.Getenv(stageVariable)
+	code, err := 0, error(nil)
+	switch stage {
 	case "":
 		code, err = keep(hostname)
 	case "init":
@@ -38,16 +42,20 @@ func Main(hostname string, program func(context.Context) error) int {
 	case "program":
 		err = run(program)
 	default:
-		err = fmt.Errorf("%s=%q: unset it, it is for this program's own use", stageVariable, os.Getenv(stageVariable))
+		err = fmt.Errorf("%s=%q: unset it, it is for this program's own use", stageVariable, stage)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		return 1
+		code = 1
+	}
+	if stage != "" {
+		os.Exit(code)
 	}
 	return code
 }
 
 func run(program func(context.Context) error) error {
+	// What the program starts is not a stage of it.
 	if err := os.Unsetenv(stageVariable); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/varve-project/varve/test/bench/result"
+	"github.com/varve-project/varve/test/built"
 )
 
 // The harness runs from end to end, on the built-in against itself; what it
@@ -16,13 +17,7 @@ func TestSelfCheckRuns(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	bin, err := filepath.Abs("../../../bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(bin, "peers", "containerd")); err != nil {
-		t.Fatalf("%v: make peers builds it", err)
-	}
+	bin := filepath.Dir(filepath.Dir(built.Peer(t, "containerd")))
 	dir := t.TempDir()
 	program := filepath.Join(dir, "bench-overlay")
 	if out, err := exec.Command("go", "build", "-o", program, "../cmd/bench-overlay").CombinedOutput(); err != nil {

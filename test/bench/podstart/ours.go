@@ -103,17 +103,20 @@ func (o *ours) phases(ctx context.Context, id string) ([]phase, error) {
 	if err != nil {
 		return nil, fmt.Errorf("varve why %s: %w: %s", id, err, out)
 	}
-	var story []struct {
-		Phase, Event string
-		Took         time.Duration
+	var story struct {
+		Phases []struct {
+			Name, Object string
+			Took         time.Duration
+			Ended        bool
+		}
 	}
 	if err := json.Unmarshal(out, &story); err != nil {
 		return nil, fmt.Errorf("varve why -o json %s: %w: %s", id, err, out)
 	}
 	var phases []phase
-	for _, entry := range story {
-		if entry.Event == "end" {
-			phases = append(phases, phase{entry.Phase, float64(entry.Took) / float64(time.Millisecond)})
+	for _, p := range story.Phases {
+		if p.Ended {
+			phases = append(phases, phase{p.Name, float64(p.Took) / float64(time.Millisecond)})
 		}
 	}
 	return phases, nil

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"github.com/varve-project/varve/test/built"
 )
 
 // The harness runs from end to end over the peers; what it measures is
@@ -14,13 +16,7 @@ func TestPeersStart(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	bin, err := filepath.Abs("../../../bin")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(bin, "peers", "runc")); err != nil {
-		t.Fatalf("%v: make peers builds it", err)
-	}
+	bin := filepath.Dir(filepath.Dir(built.Peer(t, "runc")))
 	dir := t.TempDir()
 	program := filepath.Join(dir, "bench-runtime")
 	if out, err := exec.Command("go", "build", "-o", program, "../cmd/bench-runtime").CombinedOutput(); err != nil {

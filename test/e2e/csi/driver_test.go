@@ -80,7 +80,7 @@ func sweep(t *testing.T, dir string) {
 	for _, i := range slices.Backward(infos) {
 		_ = syscall.Unmount(i.Mountpoint, syscall.MNT_DETACH)
 	}
-	for range 2 { // the store's own device can go only after those inside it
+	for range 3 { // the store's own device can go only after those inside it
 		devices, err := loop.List()
 		if err != nil {
 			t.Error(err)
@@ -179,4 +179,16 @@ func (d *driver) ended() {
 	_ = d.conn.Close()
 	_ = d.log.Close()
 	d.cmd = nil
+}
+
+// newDriverWithConfig starts a driver with a configuration file.
+func newDriverWithConfig(t *testing.T, text string) *driver {
+	t.Helper()
+	d := newDriver(t, built.Path(t, "varve-csi"))
+	if err := os.WriteFile(d.path("csi.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.args = []string{"--config", d.path("csi.toml")}
+	d.start()
+	return d
 }
