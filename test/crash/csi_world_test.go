@@ -33,7 +33,9 @@ func newCSI(t testing.TB) *csiWorld {
 	}
 }
 
-func (w *csiWorld) Scope() leak.Scope { return leak.Scope{Paths: []string{w.Dir}} }
+func (w *csiWorld) Kernel() (leak.Snapshot, error) {
+	return leak.Take(leak.Scope{Paths: []string{w.Dir}})
+}
 
 func (w *csiWorld) Disk() ([]string, error) { return crash.Tree(w.Root) }
 

@@ -28,7 +28,9 @@ func newOverlay(t testing.TB) overlayWorld {
 	return overlayWorld{crash.NewDaemon(t, "overlay")}
 }
 
-func (w overlayWorld) Scope() leak.Scope { return leak.Scope{Paths: []string{w.Dir}} }
+func (w overlayWorld) Kernel() (leak.Snapshot, error) {
+	return leak.Take(leak.Scope{Paths: []string{w.Dir}})
+}
 
 func (w overlayWorld) Disk() ([]string, error) { return crash.Tree(w.Root) }
 
