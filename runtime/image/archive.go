@@ -71,8 +71,8 @@ func (s *Store) readEntries(ctx context.Context, tr *tar.Reader, a *archived, p 
 		if err != nil {
 			return fmt.Errorf("archive, after %d entries: %w", entries, err)
 		}
-		if entries++; entries > s.limits.Entries {
-			return invalid("archive: more entries than the limit of %d", s.limits.Entries)
+		if entries++; entries > s.limits.ArchiveFiles {
+			return invalid("archive: more entries than the limit of %d", s.limits.ArchiveFiles)
 		}
 		if h.Size < 0 || h.Size > s.limits.BlobBytes-total {
 			return invalid("archive: entry %q of %d bytes brings it over the limit of %d", clip(h.Name), h.Size, s.limits.BlobBytes)

@@ -119,3 +119,13 @@ func (g *gated) Prepare(ctx context.Context, key, parent string, opts ...snapsho
 	defer func() { _ = pass.Release() }()
 	return g.Snapshotter.Prepare(ctx, key, parent, opts...)
 }
+
+// Remove of what is gone is no error: core/unpack removes the snapshot of a
+// layer that failed, and later once more.
+func (g *gated) Remove(ctx context.Context, key string) error {
+	err := g.Snapshotter.Remove(ctx, key)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

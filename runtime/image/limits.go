@@ -6,13 +6,16 @@ type Limits struct {
 	// UnpackedBytes bounds what unpacking one image may write, all its layers
 	// together, and the uncompressed stream of each layer.
 	UnpackedBytes int64
-	// Entries bounds the entries of one layer, and the files in an archive.
+	// Entries bounds the entries of one layer.
 	Entries int64
+	// ArchiveFiles bounds the entries of an image archive, each of which
+	// costs durable writes.
+	ArchiveFiles int64
 	// Layers bounds the layers of an image.
 	Layers int
 	// DocumentBytes bounds an index, a manifest or a configuration.
 	DocumentBytes int64
-	// BlobBytes bounds one compressed blob.
+	// BlobBytes bounds one compressed blob, and an archive as a whole.
 	BlobBytes int64
 	// NameBytes bounds the path and the link target of an entry.
 	NameBytes int
@@ -26,6 +29,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		UnpackedBytes: 64 << 30,
 		Entries:       2_000_000,
+		ArchiveFiles:  10_000,
 		Layers:        500, // what the kernel's overlay takes; the 501st is EINVAL
 		DocumentBytes: 8 << 20,
 		BlobBytes:     64 << 30,
@@ -42,6 +46,9 @@ func (l Limits) filled() Limits {
 	}
 	if l.Entries == 0 {
 		l.Entries = d.Entries
+	}
+	if l.ArchiveFiles == 0 {
+		l.ArchiveFiles = d.ArchiveFiles
 	}
 	if l.Layers == 0 {
 		l.Layers = d.Layers

@@ -15,12 +15,18 @@ import (
 	"github.com/containerd/containerd/v2/contrib/snapshotservice"
 	"github.com/containerd/containerd/v2/core/mount"
 	builtin "github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/log"
 	"google.golang.org/grpc"
 
 	"github.com/varve-project/varve/runtime/image"
 	"github.com/varve-project/varve/test/built"
 	"github.com/varve-project/varve/test/images"
 )
+
+func TestMain(m *testing.M) {
+	_ = log.SetLevel("error") // as the command line does
+	os.Exit(m.Run())
+}
 
 func needRoot(t testing.TB) {
 	t.Helper()

@@ -161,7 +161,7 @@ func (s *Store) forgetLost(ctx context.Context, chain []digest.Digest) (missing 
 			return 0, err
 		}
 		missing++
-		if err := s.layers.Remove(ctx, chain[i].String()); err != nil && !errdefs.IsNotFound(err) {
+		if err := s.layers.Remove(ctx, chain[i].String()); err != nil {
 			return 0, fmt.Errorf("forget lost layer %s: %w", chain[i], err)
 		}
 	}

@@ -83,7 +83,10 @@ func WriteArchive(path string, imgs ...Image) error {
 // v25: manifest.json, configurations, and layers as they are.
 func WriteDockerArchive(path string, imgs ...Image) error {
 	return staged(path, func(dir string) error {
-		b := blobs{dir}
+		b := blobs{filepath.Join(dir, ".blobs")}
+		if err := os.Mkdir(b.dir, 0o755); err != nil {
+			return err
+		}
 		type entry struct {
 			Config   string
 			RepoTags []string
@@ -118,10 +121,10 @@ func WriteDockerArchive(path string, imgs ...Image) error {
 				}
 				e.Layers = append(e.Layers, name)
 			}
-			if err := os.Remove(b.path(done.manifest.Digest)); err != nil {
-				return err
-			}
 			entries = append(entries, e)
+		}
+		if err := os.RemoveAll(b.dir); err != nil {
+			return err
 		}
 		return writeJSON(filepath.Join(dir, "manifest.json"), entries)
 	})
