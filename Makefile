@@ -28,7 +28,7 @@ LDFLAGS  := -s -w -X $(IDENTITY).number=$(VERSION) -X $(IDENTITY).commit=$(COMMI
 export GOFLAGS += -buildvcs=false
 # Tests drive the binaries built here instead of building their own.
 TALLY    := VARVE_BIN=$(CURDIR)/bin VARVE_BIN_FAILPOINT=$(CURDIR)/bin/failpoint VARVE_PEERS=$(CURDIR)/bin/peers go run ./test/tools/tally
-COMMANDS := $(notdir $(wildcard cmd/*))
+COMMANDS := $(patsubst cmd/%/main.go,%,$(wildcard cmd/*/main.go))
 PACKAGES ?= ./...
 
 ##@ The two commands
