@@ -27,13 +27,18 @@ func (t *mountTable) mountPoint(upper string) (string, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.file == nil {
-		f, err := os.Open("/proc/self/mountinfo")
+		// Not os.Open: Go's poller would poll the file as well, and the
+		// kernel tells each change to one of the two only.
+		fd, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("open the mount table: %w", err)
 		}
-		t.file = f
-	} else if !t.changed() {
-		return t.uppers[upper], nil
+		t.file = os.NewFile(uintptr(fd), "/proc/self/mountinfo")
+	} else if !t.changed() && t.uppers[upper] == "" {
+		// Only the answer "not mounted" is taken from memory: the kernel
+		// has been seen to stay silent about an unmount, and a refusal
+		// must be true.
+		return "", nil
 	}
 	if err := t.read(); err != nil {
 		return "", fmt.Errorf("read the mount table: %w", err)
@@ -121,6 +126,16 @@ func octal(s string) int {
 		return -1
 	}
 	return n
+}
+
+// Close ends the table.
+func (t *mountTable) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.file == nil {
+		return nil
+	}
+	return t.file.Close()
 }
 
 func unmount(path string) error { return unix.Unmount(path, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH) }
