@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/varve-project/varve/internal/finding"
+	"github.com/varve-project/varve/runtime/oci"
 )
 
 var (
@@ -27,20 +29,28 @@ var (
 )
 
 func (n *node) oci(ctx context.Context) (finding.List, error) {
-	path, err := exec.LookPath(n.config.OCIRuntime)
+	runtime, err := n.ociRuntime()
+	if err == nil {
+		_, err = exec.LookPath(runtime.Path)
+	}
 	if err != nil {
 		return finding.List{n.found(ociMissing, n.config.OCIRuntime, "reason", err.Error())}, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	out, err := exec.CommandContext(ctx, runtime.Path, "--version").Output()
 	if err == nil && !strings.Contains(strings.ToLower(string(out)), "version") {
 		err = fmt.Errorf("it printed %q", firstLine(string(out)))
 	}
 	if err != nil {
-		return finding.List{n.found(ociBroken, path, "reason", err.Error())}, nil
+		return finding.List{n.found(ociBroken, runtime.Path, "reason", err.Error())}, nil
 	}
 	return nil, nil
+}
+
+// ociRuntime finds the runtime where pods find it.
+func (n *node) ociRuntime() (*oci.Runtime, error) {
+	return oci.Find(n.config.OCIRuntime, filepath.Join(n.config.RuntimeState(), "oci"), n.config.BinDirs()...)
 }
 
 func firstLine(s string) string {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/varve-project/varve/internal/finding"
 	"github.com/varve-project/varve/runtime/pod"
+	"github.com/varve-project/varve/runtime/volume"
 )
 
 var (
@@ -36,6 +37,13 @@ var (
 		Meaning: "They keep snapshots and volumes busy: an image or a volume cannot be removed while they are there.",
 		Remedy:  "Unmount them, and remove the folder.",
 		Command: "umount -l {mounts} && rm -rf --one-file-system {object}",
+	})
+	stagingOrphan = define(Definition{
+		ID: "runtime.staging.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "{object} is where a volume was staged that is not recorded",
+		Meaning: "Its device stays attached, and the CSI driver refuses to delete the volume.",
+		Remedy:  "Unmount it and remove the folder; the CSI driver gives the device back at its next start.",
+		Command: "umount -q -l {mounts}; rm -rf --one-file-system {object}",
 	})
 	supervisorOrphan = define(Definition{
 		ID: "runtime.supervisor.orphan", Severity: finding.Warning, Orphan: true,
@@ -88,21 +96,16 @@ func (n *node) orphansNow() (finding.List, error) {
 	var all []orphan
 	var errs []error
 	for _, look := range []func() ([]orphan, error){
-		n.netnsOwners, n.stateOwners, n.cgroupOwners, n.supervisorOwners,
+		n.netnsOwners, n.stateOwners, n.stagingOwners, n.containerOwners, n.cgroupOwners, n.supervisorOwners,
 	} {
 		found, err := look()
 		all = append(all, found...)
 		errs = append(errs, err)
 	}
-	records, err := pod.NewStore(n.config).List()
+	owners, err := n.owners()
 	if err != nil {
 		// An unreadable record may own any of them.
 		return nil, errors.Join(errs...)
-	}
-	owners := map[string]bool{}
-	for _, r := range records {
-		owners[r.UID] = true
-		owners[r.FileName()] = true
 	}
 	var list finding.List
 	for _, o := range all {
@@ -112,6 +115,28 @@ func (n *node) orphansNow() (finding.List, error) {
 	}
 	loops, err := n.deletedLoops()
 	return append(list, loops...), errors.Join(append(errs, err)...)
+}
+
+// owners are the UIDs and keys of the recorded pods, and the keys of the
+// recorded volumes.
+func (n *node) owners() (map[string]bool, error) {
+	pods, err := pod.NewStore(n.config).List()
+	if err != nil {
+		return nil, err
+	}
+	store := volume.Open(n.config)
+	volumes, err := store.List()
+	if err := errors.Join(err, store.Close()); err != nil {
+		return nil, err
+	}
+	owners := map[string]bool{}
+	for _, r := range pods {
+		owners[r.UID], owners[r.FileName()] = true, true
+	}
+	for _, v := range volumes {
+		owners["volume "+v.FileName()] = true
+	}
+	return owners, nil
 }
 
 // orphan is a finding that holds unless its owner, a pod's UID or key, is
@@ -133,18 +158,41 @@ func (n *node) netnsOwners() ([]orphan, error) {
 // stateOwners lists the pods' folders that a reboot clears, each with the
 // mounts below it.
 func (n *node) stateOwners() ([]orphan, error) {
-	dir := filepath.Join(n.config.RuntimeState(), "pods")
+	return n.foldersWithMounts("pods", "", func(path string, mounts []string) finding.Finding {
+		if len(mounts) == 0 {
+			return n.found(stateOrphan, path)
+		}
+		return n.found(mountOrphan, path, "count", count(len(mounts)), "*mounts", strings.Join(mounts, "\n"))
+	})
+}
+
+// stagingOwners lists the folders of staged volumes.
+func (n *node) stagingOwners() ([]orphan, error) {
+	return n.foldersWithMounts("volumes", "volume ", func(path string, mounts []string) finding.Finding {
+		if len(mounts) == 0 {
+			mounts = []string{path}
+		}
+		return n.found(stagingOrphan, path, "*mounts", strings.Join(mounts, "\n"))
+	})
+}
+
+// foldersWithMounts lists what is in a folder of the runtime's state, each
+// entry with the mounts at and below it, the topmost first. kind goes before
+// the owner's name.
+func (n *node) foldersWithMounts(folder, kind string, report func(path string, mounts []string) finding.Finding) ([]orphan, error) {
+	dir := filepath.Join(n.config.RuntimeState(), folder)
 	names, err := entries(dir)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
-	below, err := mountinfo.GetMounts(mountinfo.PrefixFilter(realPath(dir)))
+	dir = realPath(dir)
+	below, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		return nil, err
 	}
 	var all []orphan
-	for _, uid := range names {
-		path := filepath.Join(realPath(dir), uid)
+	for _, name := range names {
+		path := filepath.Join(dir, name)
 		var mounts []string
 		for _, m := range below {
 			if strings.HasPrefix(m.Mountpoint, path+"/") || m.Mountpoint == path {
@@ -152,11 +200,7 @@ func (n *node) stateOwners() ([]orphan, error) {
 				mounts = append([]string{m.Mountpoint}, mounts...)
 			}
 		}
-		f := n.found(stateOrphan, path)
-		if len(mounts) > 0 {
-			f = n.found(mountOrphan, path, "count", count(len(mounts)), "*mounts", strings.Join(mounts, "\n"))
-		}
-		all = append(all, orphan{uid, f})
+		all = append(all, orphan{kind + name, report(path, mounts)})
 	}
 	return all, nil
 }

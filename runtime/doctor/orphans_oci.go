@@ -13,13 +13,43 @@ import (
 	"github.com/varve-project/varve/runtime/pod"
 )
 
-var cgroupOrphan = define(Definition{
-	ID: "runtime.cgroup.orphan", Severity: finding.Warning, Orphan: true,
-	Text:    "the cgroups of {object} are empty and belong to no pod",
-	Meaning: "Each keeps a little kernel memory.",
-	Remedy:  "Remove them; rmdir refuses one that is in use.",
-	Command: "find {paths} -depth -type d -exec rmdir {} +",
-})
+var (
+	containerOrphan = define(Definition{
+		ID: "runtime.container.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "the OCI runtime knows a container {object} that belongs to no pod",
+		Meaning: "If it runs, nobody looks after it; it keeps its root file system, volumes and cgroups busy.",
+		Remedy:  "Kill it and have it forgotten.",
+		Command: "{runtime} --root {root} delete --force {object}",
+	})
+	cgroupOrphan = define(Definition{
+		ID: "runtime.cgroup.orphan", Severity: finding.Warning, Orphan: true,
+		Text:    "the cgroups of {object} are empty and belong to no pod",
+		Meaning: "Each keeps a little kernel memory.",
+		Remedy:  "Remove them; rmdir refuses one that is in use.",
+		Command: "find {paths} -depth -type d -exec rmdir {} +",
+	})
+)
+
+// containerOwners lists what the OCI runtime keeps: a folder for each
+// container, named UID-CONTAINER.
+func (n *node) containerOwners() ([]orphan, error) {
+	runtime, err := n.ociRuntime()
+	if err != nil {
+		return nil, nil // said by the check of the runtime
+	}
+	names, err := entries(runtime.Root, fs.DirEntry.IsDir)
+	var all []orphan
+	for _, name := range names {
+		if len(name) <= uidLength || name[uidLength] != '-' {
+			continue
+		}
+		all = append(all, orphan{name[:uidLength], n.found(containerOrphan, name, "runtime", runtime.Path, "root", runtime.Root)})
+	}
+	return all, err
+}
+
+// uidLength is that of a UUID's text form.
+const uidLength = 36
 
 // cgroupOwners lists the empty cgroups of pods, those of one pod together. A
 // cgroup with a process in it is no orphan of ours: it may be a pod of another

@@ -14,6 +14,7 @@ import (
 
 	"github.com/varve-project/varve/runtime/config"
 	"github.com/varve-project/varve/runtime/pod"
+	"github.com/varve-project/varve/test/built"
 )
 
 const (
@@ -99,6 +100,47 @@ func TestMountOrphan(t *testing.T) {
 	}
 	if out, _ := exec.Command("findmnt", "-rn", "-o", "TARGET").Output(); !strings.Contains(string(out), owned) {
 		t.Error("the mounts of the recorded pod are gone")
+	}
+}
+
+func TestStagingOrphan(t *testing.T) {
+	c := suite(t)
+	dir := filepath.Join(c.RuntimeState(), "volumes")
+	store := filepath.Join(c.RuntimeRoot(), "volumes")
+	mustRun(t, "mkdir -p "+store)
+	if err := os.WriteFile(filepath.Join(store, "default_data.json"), []byte(`{"namespace":"default","name":"data"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"default_data", "default_gone"} {
+		stage := filepath.Join(dir, key, "stage")
+		mustRun(t, fmt.Sprintf("mkdir -p %[1]s && mount -t tmpfs tmpfs %[1]s", stage))
+		t.Cleanup(func() { mustRun(t, "umount -q -l "+stage+" || true") })
+	}
+	absent(t, c, "runtime.staging.orphan", filepath.Join(dir, "default_data"))
+	mend(t, c, want(t, c, "runtime.staging.orphan", filepath.Join(dir, "default_gone")))
+	if _, err := os.Stat(filepath.Join(dir, "default_gone")); err == nil {
+		t.Error("the command left the folder")
+	}
+}
+
+// A container that runs, of a pod that is not recorded.
+func TestContainerOrphan(t *testing.T) {
+	c := suite(t)
+	record(t, c)
+	c.OCIRuntime = built.Peer(t, "runc")
+	bundle := t.TempDir()
+	root := filepath.Join(c.RuntimeState(), "oci")
+	mustRun(t, fmt.Sprintf(`cd %s && mkdir -p rootfs/bin && cp /bin/busybox rootfs/bin/ && %s spec &&
+		sed -i 's/"terminal": true/"terminal": false/; s/"sh"/"\/bin\/busybox", "sleep", "60"/' config.json`, bundle, c.OCIRuntime))
+	for _, uid := range []string{owned, orphan} {
+		id := uid + "-web"
+		mustRun(t, fmt.Sprintf("%s --root %s run --detach --bundle %s %s >/dev/null 2>&1 </dev/null", c.OCIRuntime, root, bundle, id))
+		t.Cleanup(func() { mustRun(t, fmt.Sprintf("%s --root %s delete --force %s", c.OCIRuntime, root, id)) })
+	}
+	mend(t, c, want(t, c, "runtime.container.orphan", orphan+"-web"))
+	out, err := exec.Command(c.OCIRuntime, "--root", root, "list", "-q").Output()
+	if err != nil || strings.TrimSpace(string(out)) != owned+"-web" {
+		t.Errorf("the runtime still knows %q, %v; want the recorded pod's alone", out, err)
 	}
 }
 
