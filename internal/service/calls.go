@@ -36,16 +36,15 @@ func (c *calls) watch(ctx context.Context, method string, err *error) func() {
 	start := time.Now()
 	return func() {
 		c.count.Add(-1)
-		entry := log.G(ctx).WithField("method", method)
 		if cause := recover(); cause != nil {
-			entry.WithField("stack", string(debug.Stack())).Errorf("panic: %v", cause)
+			log.G(ctx).WithFields(log.Fields{"method": method, "stack": string(debug.Stack())}).Errorf("panic: %v", cause)
 			*err = status.Errorf(codes.Internal, "%s: a fault in the daemon (panic: %v); its log has the stack", method, cause)
 			return
 		}
 		if *err != nil {
 			code := status.Code(*err)
-			entry.WithError(*err).WithFields(log.Fields{
-				"code": code.String(), "duration": time.Since(start).String(),
+			log.G(ctx).WithError(*err).WithFields(log.Fields{
+				"method": method, "code": code.String(), "duration": time.Since(start).String(),
 			}).Log(level(code), "call failed")
 		}
 	}

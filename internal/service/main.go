@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Exit codes of every daemon (DESIGN: 0 done, 1 failed, 2 misused).
+// Exit codes of every daemon.
 const (
 	exitDone   = 0
 	exitFailed = 1
