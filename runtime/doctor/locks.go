@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/varve-project/varve/runtime/pod"
 )
 
 // locks are the files on which somebody holds a flock, by the form in which
@@ -33,11 +35,27 @@ func heldLocks() (locks, error) {
 	return held, lines.Err()
 }
 
-// has tells whether path is locked. What is absent is not.
+// has tells whether path is locked. What is absent is not. In a PID namespace
+// /proc/locks leaves out a lock whose taker has ended, and a supervisor
+// inherits its lock from the command that started it: then the process that
+// left its name in the file counts, if it lives.
 func (l locks) has(path string) bool {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return false
 	}
-	return l[fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)]
+	return l[fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)] || holderLives(path)
+}
+
+func holderLives(path string) bool {
+	name, err := os.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	holder, err := pod.ParseProcess(string(name))
+	if err != nil {
+		return false
+	}
+	now, err := pod.FindProcess(holder.Pid)
+	return err == nil && now == holder
 }

@@ -56,7 +56,7 @@ func TestExpandInUse(t *testing.T) {
 				t.Error("the content changed")
 			}
 			big := filepath.Join(u.target, "big")
-			if err := os.WriteFile(big, make([]byte, 450*mib), 0o600); err != nil {
+			if err := os.WriteFile(big, make([]byte, 340*mib), 0o600); err != nil {
 				t.Errorf("the new room cannot be used: %v", err)
 			}
 			expand.CapacityRange = &csi.CapacityRange{RequiredBytes: gib}

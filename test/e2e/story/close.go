@@ -16,8 +16,7 @@ func (s *story) why(ctx context.Context) error {
 	if _, err := s.run(ctx, "why", "web"); err != nil {
 		return err
 	}
-	_, err := s.run(ctx, "doctor")
-	return err
+	return s.doctor(ctx)
 }
 
 // remove takes everything away by the command line.
@@ -28,14 +27,16 @@ func (s *story) remove(ctx context.Context) error {
 		{"volume", "rm", "data", "restored"},
 		{"image", "rm", "busybox", "debian:varve"},
 		{"pod", "ls"},
-		{"doctor"},
-		{"down"},
 	} {
 		if _, err := s.run(ctx, args...); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := s.doctor(ctx); err != nil {
+		return err
+	}
+	_, err := s.run(ctx, "down")
+	return err
 }
 
 // settleTime is how long the kernel may take for what it does behind a call.

@@ -37,7 +37,9 @@ type story struct {
 	scope leak.Scope
 	// before is what the kernel held before anything was started.
 	before leak.Snapshot
-	steps  []told
+	// first is what the doctor found at his first visit.
+	first map[finding]bool
+	steps []told
 }
 
 // told is a step that has been told.

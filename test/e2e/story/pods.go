@@ -15,8 +15,7 @@ func (s *story) daemons(ctx context.Context) error {
 	if _, err := s.run(ctx, "up"); err != nil {
 		return err
 	}
-	_, err := s.run(ctx, "doctor")
-	return err
+	return s.doctor(ctx)
 }
 
 func (s *story) images(ctx context.Context) error {
