@@ -103,9 +103,6 @@ func (s *session) add(k ipam.Key, netns string, pod *link.Pod) (*current.Result,
 		Written: time.Now().UTC().Format(time.RFC3339Nano), Netns: netns, NetnsCookie: pod.Cookie(),
 		Link: ipam.Link{Name: hostName(k), Alias: hostAlias(k, s.stamp)},
 	}
-	if err := s.plan(l); err != nil {
-		return nil, err
-	}
 	if err := s.allocate(l); err != nil {
 		return nil, err
 	}
@@ -121,7 +118,7 @@ func (s *session) add(k ipam.Key, netns string, pod *link.Pod) (*current.Result,
 }
 
 func (s *session) allocate(l *ipam.Lease) error {
-	req := ipam.Request{Sets: s.config.Ranges, Wanted: s.config.Wanted, Rest: s.config.Rest}
+	req := ipam.Request{Sets: s.config.Ranges, Wanted: s.config.Wanted, Rest: s.config.Rest, Complete: s.complete}
 	err := s.store.Allocate(l, req)
 	var full *ipam.ExhaustedError
 	var used *ipam.InUseError
@@ -145,6 +142,13 @@ func (s *session) allocate(l *ipam.Lease) error {
 		return fail(types.ErrInvalidNetworkConfig, "%v", err)
 	}
 	return fail(types.ErrIOFailure, "%v", err)
+}
+
+// complete puts what the ADD is about to do into the record, as soon as its
+// addresses are known and before it is written.
+func (s *session) complete(l *ipam.Lease) (err error) {
+	l.Effects, err = json.Marshal(s.planned(l))
+	return err
 }
 
 // effect makes everything that the record names, and closes the record.
@@ -184,16 +188,30 @@ func (s *session) effect(l *ipam.Lease, pod *link.Pod) (*current.Result, error) 
 		return nil, err
 	}
 	failpoint.Hit("cni.add.port.after")
-	l.Link.Index = end.PeerIndex
-	hostMAC, err := s.host.MAC(l.Link.Name)
+	fx, err := recorded(l)
 	if err != nil {
 		return nil, err
 	}
-	res, err := s.result(l, routes, []*current.Interface{
+	if err := s.shape(l, fx, end.PeerIndex, mtu); err != nil {
+		return nil, err
+	}
+	if err := s.addRules(fx.Rules); err != nil {
+		return nil, err
+	}
+	l.Link.Index = end.PeerIndex
+	hostMAC, err := s.host.Forwarding(l.Link.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := pod.Announce(end.Index, end.MAC, s.podInterface(l, nil).Addresses); err != nil {
+		return nil, err
+	}
+	interfaces := []*current.Interface{
 		{Name: bridge.Name, Mac: bridge.HardwareAddr.String(), Mtu: bridge.MTU},
 		{Name: l.Link.Name, Mac: hostMAC.String(), Mtu: mtu},
 		{Name: l.IfName, Mac: end.MAC.String(), Mtu: mtu, Sandbox: l.Netns},
-	})
+	}
+	res, err := s.result(l, routes, interfaces)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/containernetworking/cni/pkg/types"
 
@@ -51,18 +52,15 @@ func (e *Engine) Del(call Call) error {
 func (s *session) undo(l *ipam.Lease) error {
 	if l.Boot == s.store.Boot() {
 		if l.State != ipam.Deleting {
-			was := l.State
-			l.State = ipam.Deleting
-			if err := s.store.Update(l); err != nil {
+			marked := *l
+			marked.State = ipam.Deleting
+			if err := s.store.Update(&marked); err != nil {
 				return fail(types.ErrIOFailure, "%v", err)
 			}
-			l.State = was
 		}
-		failpoint.Hit("cni.del.veth.before")
-		if _, err := s.host.DeleteVeth(l.Link.Name, aliasPrefix(l.Key)); err != nil {
-			return fail(CodeKernel, "%v", err)
+		if err := s.undoKernel(l); err != nil {
+			return coded(CodeKernel, err)
 		}
-		failpoint.Hit("cni.del.veth.after")
 	}
 	if err := s.store.Release(l.Key); err != nil {
 		return fail(types.ErrIOFailure, "%v", err)
@@ -70,10 +68,38 @@ func (s *session) undo(l *ipam.Lease) error {
 	return nil
 }
 
+// undoKernel removes what l names from the kernel: first what leads packets to
+// the pod, then its links. Nothing of it outlives a boot.
+func (s *session) undoKernel(l *ipam.Lease) error {
+	fx, err := recorded(l)
+	if err != nil {
+		return fmt.Errorf("effects of %s: %w", l.Key, err)
+	}
+	// Once Attached, the elements are known to be all there and ours.
+	if err := s.removeRules(fx.Rules, l.State == ipam.Attached); err != nil {
+		return err
+	}
+	return s.deleteLinks(l.Key)
+}
+
+func (s *session) deleteLinks(k ipam.Key) error {
+	failpoint.Hit("cni.del.veth.before")
+	if _, err := s.host.DeleteVeth(hostName(k), aliasPrefix(k)); err != nil {
+		return err
+	}
+	failpoint.Hit("cni.del.veth.after")
+	failpoint.Hit("cni.del.ifb.before")
+	if err := s.host.DeleteIFB(ifbName(k), aliasPrefix(k)); err != nil {
+		return err
+	}
+	failpoint.Hit("cni.del.ifb.after")
+	return nil
+}
+
 // undoUnread is undo for a key whose record is gone or cannot be read: the
 // link is found by its name.
 func (s *session) undoUnread(k ipam.Key) error {
-	if _, err := s.host.DeleteVeth(hostName(k), aliasPrefix(k)); err != nil {
+	if err := s.deleteLinks(k); err != nil {
 		return fail(CodeKernel, "%v", err)
 	}
 	if err := s.store.Release(k); err != nil {

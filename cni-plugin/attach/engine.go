@@ -9,6 +9,7 @@ import (
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
 	"github.com/varve-project/varve/cni-plugin/link"
+	"github.com/varve-project/varve/cni-plugin/rules"
 )
 
 // Engine serves calls, one at a time. The zero value is ready.
@@ -39,6 +40,7 @@ type session struct {
 	store  *ipam.Store
 	host   *link.Host
 	stamp  int64
+	table  *rules.Table // opened by the first that needs it
 }
 
 // open makes the session of a call. Close it.
@@ -55,7 +57,7 @@ func (e *Engine) open(c *Config, stamp int64) (*session, error) {
 	if err != nil {
 		return nil, fail(CodeKernel, "%v", err)
 	}
-	return &session{c, store, host, stamp}, nil
+	return &session{config: c, store: store, host: host, stamp: stamp}, nil
 }
 
 func (e *Engine) boot() (string, error) {
@@ -69,7 +71,12 @@ func (e *Engine) boot() (string, error) {
 	return boot, nil
 }
 
-func (s *session) close() { s.host.Close() }
+func (s *session) close() {
+	s.host.Close()
+	if s.table != nil {
+		s.table.Close()
+	}
+}
 
 // LinkExists lets the store ask about links.
 func (s *session) LinkExists(l ipam.Link) (bool, error) {

@@ -1,6 +1,8 @@
 package attach
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -9,20 +11,50 @@ import (
 	"github.com/containernetworking/cni/pkg/version"
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
+	"github.com/varve-project/varve/internal/failpoint"
 )
 
 // Versions are the versions of the CNI spec that are served.
 var Versions = version.PluginSupports("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
-// Main is the plug-in's process: one CNI call out of the environment and
-// standard input. It returns the exit code.
+// Main is the program: one CNI call out of the environment and standard input,
+// or, without CNI_COMMAND, a command of the arguments. It returns the exit
+// code.
 func Main(args []string, stdout, stderr io.Writer) int {
 	stamp := ipam.BootTime()
 	e := &Engine{}
+	if failpoint.Enabled {
+		e.Boot = os.Getenv("VARVE_TEST_BOOT_ID") // a simulated reboot
+	}
+	if os.Getenv("CNI_COMMAND") == "" && len(args) > 1 {
+		err := e.Command(args[1:], stdout, stderr)
+		if err != nil {
+			_, _ = fmt.Fprintln(stderr, "varve-cni:", err)
+		}
+		switch {
+		case err == nil:
+			return 0
+		case errors.Is(err, ErrUsage):
+			return 2
+		}
+		return 1
+	}
+	err := skel.PluginMainFuncsWithError(e.funcs(stamp), Versions, "CNI plug-in varve-cni "+Version)
+	if err == nil {
+		return 0
+	}
+	if printErr := err.Print(); printErr != nil {
+		_, _ = fmt.Fprintln(stderr, "varve-cni:", printErr)
+	}
+	return 1
+}
+
+// funcs joins the engine to the spec's dispatcher.
+func (e *Engine) funcs(stamp int64) skel.CNIFuncs {
 	call := func(a *skel.CmdArgs) Call {
 		return Call{ContainerID: a.ContainerID, IfName: a.IfName, Netns: a.Netns, Args: a.Args, Stdin: a.StdinData, Stamp: stamp}
 	}
-	err := skel.PluginMainFuncsWithError(skel.CNIFuncs{
+	return skel.CNIFuncs{
 		Add: func(a *skel.CmdArgs) error {
 			res, v, err := e.Add(call(a))
 			if err != nil {
@@ -30,13 +62,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 			}
 			return types.PrintResult(res, v)
 		},
-		Del: func(a *skel.CmdArgs) error { return e.Del(call(a)) },
-	}, Versions, "CNI plug-in varve-cni")
-	if err == nil {
-		return 0
+		Del:    func(a *skel.CmdArgs) error { return e.Del(call(a)) },
+		Check:  func(a *skel.CmdArgs) error { return e.Check(call(a)) },
+		GC:     func(a *skel.CmdArgs) error { return e.GC(call(a)) },
+		Status: func(a *skel.CmdArgs) error { return e.Status(call(a)) },
 	}
-	if printErr := err.Print(); printErr != nil {
-		_, _ = io.WriteString(os.Stderr, printErr.Error())
-	}
-	return 1
 }

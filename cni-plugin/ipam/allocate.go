@@ -21,6 +21,10 @@ type Request struct {
 	// Rest is how long a freed address is withheld from everyone who did not
 	// ask for it by name.
 	Rest time.Duration
+	// Complete fills in the rest of the lease once l.Addresses is set and
+	// before it is written; nil for nothing. It must not block: the lock that
+	// all allocations wait for is held.
+	Complete func(l *Lease) error
 }
 
 // ExhaustedError says that a range set has no address to give now.
@@ -101,6 +105,11 @@ func (s *Store) allocate(l *Lease, req Request) error {
 	}
 	if len(wanted) > 0 {
 		return fmt.Errorf("%w: %s", ErrNotInRange, wanted[0])
+	}
+	if req.Complete != nil {
+		if err := req.Complete(l); err != nil {
+			return err
+		}
 	}
 	if len(l.Addresses) > 0 {
 		if err := s.writeIndex(ix); err != nil {

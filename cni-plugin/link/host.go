@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -192,11 +193,37 @@ func (h *Host) DeleteVeth(name, aliasPrefix string) (done bool, err error) {
 	return true, nil
 }
 
-// MAC returns the address of a link.
-func (h *Host) MAC(name string) (net.HardwareAddr, error) {
-	l, err := h.ByName(name)
-	if err != nil {
-		return nil, err
+// Forwarding waits until a bridge port forwards, for a second at most, and
+// returns its address. The kernel learns of the carrier in the background,
+// usually before it is asked; a packet before that would be lost.
+func (h *Host) Forwarding(name string) (net.HardwareAddr, error) {
+	for wait := 100 * time.Microsecond; ; wait *= 2 {
+		l, err := h.ByName(name)
+		if err != nil {
+			return nil, err
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return l.Attrs().HardwareAddr, nil
+		}
+		if wait > 500*time.Millisecond {
+			return nil, fmt.Errorf("bridge port %s does not come up: its state is %s", name, l.Attrs().OperState)
+		}
+		time.Sleep(wait)
 	}
-	return l.Attrs().HardwareAddr, nil
+}
+
+// IsPort tells whether a link is a port of a bridge. An absent one is not.
+func (h *Host) IsPort(name, bridge string) (bool, error) {
+	l, err := h.ByName(name)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	br, err := h.ByName(bridge)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && l.Attrs().MasterIndex == br.Attrs().Index, err
 }

@@ -228,3 +228,36 @@ func podSysctls(want Interface) error {
 	}
 	return nil
 }
+
+// MissingRoutes lists those of want that the link does not have.
+func (p *Pod) MissingRoutes(index int, want []netlink.Route) ([]string, error) {
+	if len(want) == 0 {
+		return nil, nil
+	}
+	have, err := retry(func() ([]netlink.Route, error) {
+		return p.h.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_UNSPEC},
+			netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("in %s: list routes: %w", p.path, err)
+	}
+	var out []string
+	for _, w := range want {
+		found := false
+		for _, r := range have {
+			found = found || sameDst(r.Dst, w.Dst) && (w.Gw == nil || w.Gw.Equal(r.Gw)) && (w.Table == 0 || w.Table == r.Table)
+		}
+		if !found {
+			out = append(out, routeText(w))
+		}
+	}
+	return out, nil
+}
+
+// sameDst compares destinations; the library has nil for some default routes.
+func sameDst(a, b *net.IPNet) bool {
+	if a == nil || b == nil {
+		return (a == nil || isDefault(a)) && (b == nil || isDefault(b))
+	}
+	return a.String() == b.String()
+}

@@ -1,8 +1,24 @@
 // Package rules is the packet rules of the CNI plug-in: one nftables table
-// whose chains are written once, and whose sets and maps get a few elements
-// per pod. It speaks netlink to the kernel and starts no process.
+// (inet varve) whose chains are written once, and whose maps get a few
+// elements per pod. It speaks netlink to the kernel and starts no process. It
+// knows nothing of leases; who may have what is its caller's business.
+//
+// The chains, in the order a packet meets them:
+//
+//	guard        prerouting, raw: no packet off the wire has a loopback address
+//	prerouting   dstnat - 10: to one of the host's addresses? then hostports
+//	output       dstnat - 10: the same for the host's own packets
+//	hostports    address and port looked up: mark, rewrite the destination
+//	postrouting  srcnat - 10: marked? then marked; from a pod? its network's
+//	marked       from the host's loopback: masquerade; exceptions by pod
+//	net-HASH     one per network: masquerade what leaves its subnets
+//
+// The priorities are ten before the standard ones, at which Docker and
+// kube-proxy sit, so that a host port is found before a service of theirs.
 package rules
 
 // MarkBit is the bit of the packet mark by which the first packet of a
 // connection to a host port is told in postrouting: the reference portmap's.
 const MarkBit = 13
+
+const mark = 1 << MarkBit

@@ -1,0 +1,113 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// latency is how long a packet waits in a shaper's queue before it is dropped:
+// the reference bandwidth plug-in's.
+const latency = 0.025 // seconds
+
+// Shape limits what a link sends to rate bits per second, with bursts of burst
+// bits, by a token bucket at its root.
+func (h *Host) Shape(index int, rate, burst uint64) error {
+	bytes := rate / 8
+	ticks := math.Min(float64(burst/8)*netlink.TIME_UNITS_PER_SEC/float64(bytes)*netlink.TickInUsec(), math.MaxUint32)
+	err := h.h.QdiscAdd(&netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       bytes,
+		Buffer:     uint32(ticks),
+		Limit:      uint32(math.Min(float64(bytes)*latency+float64(burst/8), math.MaxUint32)),
+	})
+	if err != nil {
+		return fmt.Errorf("shape to %d bit/s: %w", rate, err)
+	}
+	return nil
+}
+
+// AddIFB makes an intermediate link, up, with this name and alias, and sends
+// everything that link from receives through it, where it can be shaped.
+func (h *Host) AddIFB(name, alias string, from, mtu int) (index int, err error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.TxQLen = name, mtu, 1000
+	ifb := &netlink.Ifb{LinkAttrs: attrs}
+	if err := h.h.LinkAdd(ifb); err != nil {
+		return 0, fmt.Errorf("make %s: %w", name, err)
+	}
+	l, err := h.ByName(name)
+	if err != nil {
+		return 0, err
+	}
+	if err := h.h.LinkSetAlias(l, alias); err != nil {
+		return 0, fmt.Errorf("name %s: %w", name, err)
+	}
+	if err := h.h.LinkSetUp(l); err != nil {
+		return 0, fmt.Errorf("bring %s up: %w", name, err)
+	}
+	return l.Attrs().Index, h.redirect(from, l.Attrs().Index)
+}
+
+// redirect sends what one link receives out of another.
+func (h *Host) redirect(from, to int) error {
+	qdisc := &netlink.Ingress{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: from, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_INGRESS,
+	}}
+	if err := h.h.QdiscAdd(qdisc); err != nil {
+		return fmt.Errorf("add an ingress qdisc: %w", err)
+	}
+	// A u32 filter without a condition matches everything, as matchall would,
+	// which not every kernel has.
+	err := h.h.FilterAdd(&netlink.U32{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: from, Parent: qdisc.Handle, Priority: 1, Protocol: unix.ETH_P_ALL},
+		ClassId:     netlink.MakeHandle(1, 1),
+		Actions:     []netlink.Action{netlink.NewMirredAction(to)},
+	})
+	if err != nil {
+		return fmt.Errorf("redirect to the shaper: %w", err)
+	}
+	return nil
+}
+
+// DeleteIFB removes the intermediate link of this name if its alias begins so,
+// or is not set yet. Absence is no error.
+func (h *Host) DeleteIFB(name, aliasPrefix string) error {
+	l, err := h.ByName(name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if a := l.Attrs().Alias; l.Type() != "ifb" || a != "" && !strings.HasPrefix(a, aliasPrefix) {
+		return nil
+	}
+	if err := h.h.LinkDel(l); err != nil && !errors.Is(err, syscall.ENODEV) {
+		return fmt.Errorf("delete link %s: %w", name, err)
+	}
+	return nil
+}
+
+// Shapers counts the token buckets and redirections of a link, for a check.
+func (h *Host) Shapers(name string) (buckets, ingress int, err error) {
+	l, err := h.ByName(name)
+	if err != nil {
+		return 0, 0, err
+	}
+	list, err := retry(func() ([]netlink.Qdisc, error) { return h.h.QdiscList(l) })
+	for _, q := range list {
+		switch q.Type() {
+		case "tbf":
+			buckets++
+		case "ingress":
+			ingress++
+		}
+	}
+	return buckets, ingress, err
+}

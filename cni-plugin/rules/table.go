@@ -1,0 +1,182 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// TableName is the table's, of family inet.
+const TableName = "varve"
+
+// Table is a connection to the kernel's table in the namespace of the thread
+// that opened it.
+type Table struct{ conn *nftables.Conn }
+
+// Open opens the netlink socket. Close releases it.
+func Open() (*Table, error) {
+	conn, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return nil, fmt.Errorf("open a netfilter socket: %w", err)
+	}
+	return &Table{conn}, nil
+}
+
+// Close releases the socket.
+func (t *Table) Close() {
+	// Nothing was written to it that could be lost.
+	_ = t.conn.CloseLasting()
+}
+
+// ErrNotInstalled means that the table, or a chain or map in it, is missing:
+// Install puts it there.
+var ErrNotInstalled = errors.New("the nftables table inet " + TableName + " is not complete")
+
+// ErrConflict means that the table holds another value for an element:
+// Conflicts says whose.
+var ErrConflict = errors.New("an element belongs to another pod")
+
+var table = &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
+
+// named is the table's maps and sets. They are made anew for each batch, as
+// the library numbers them by batch.
+type named struct {
+	pods, policy, any, host [2]*nftables.Set // [0] IPv4, [1] IPv6
+	guarded                 *nftables.Set
+}
+
+func sets() *named {
+	n := &named{guarded: &nftables.Set{Table: table, Name: "guarded", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}}
+	for i, addr := range []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIP6Addr} {
+		suffix := []string{"4", "6"}[i]
+		port := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
+		target := nftables.MustConcatSetType(addr, nftables.TypeInetService)
+		n.pods[i] = &nftables.Set{Table: table, Name: "pods" + suffix, IsMap: true, KeyType: addr, DataType: nftables.TypeVerdict}
+		n.policy[i] = &nftables.Set{Table: table, Name: "policy" + suffix, IsMap: true, KeyType: addr, DataType: nftables.TypeVerdict}
+		n.any[i] = &nftables.Set{Table: table, Name: "any" + suffix, IsMap: true, Concatenation: true,
+			KeyType: nftables.MustConcatSetType(port...), DataType: target}
+		n.host[i] = &nftables.Set{Table: table, Name: "host" + suffix, IsMap: true, Concatenation: true,
+			KeyType: nftables.MustConcatSetType(append([]nftables.SetDatatype{addr}, port...)...), DataType: target}
+	}
+	return n
+}
+
+// all lists the maps in the order in which they are made.
+func (n *named) all() []*nftables.Set {
+	out := []*nftables.Set{n.guarded}
+	for i := range n.pods {
+		out = append(out, n.pods[i], n.policy[i], n.any[i], n.host[i])
+	}
+	return out
+}
+
+// Install writes the whole table, as it is to be, with the elements of pods,
+// in one transaction: nothing is ever half there. It is idempotent, keeps
+// elements that are there, and repairs whatever was changed by hand.
+func (t *Table) Install(pods []Pod) error {
+	t.conn.AddTable(table)
+	n := sets()
+	for _, s := range n.all() {
+		if err := t.conn.AddSet(s, nil); err != nil {
+			return fmt.Errorf("nftables map %s: %w", s.Name, err)
+		}
+	}
+	t.chains(n)
+	nets := map[string]bool{}
+	for _, p := range pods {
+		if name := p.Net.chain(); !nets[name] {
+			nets[name] = true
+			t.netChain(p.Net)
+		}
+	}
+	if err := t.addElements(n, pods); err != nil {
+		return err
+	}
+	return t.flush("write the table")
+}
+
+// chains writes the fixed chains.
+func (t *Table) chains(n *named) {
+	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority nftables.ChainPriority) *nftables.Chain {
+		return t.chain(&nftables.Chain{Table: table, Name: name, Type: kind, Hooknum: hook, Priority: &priority})
+	}
+	// A chain exists before a rule jumps to it.
+	hostports := t.chain(&nftables.Chain{Table: table, Name: "hostports"})
+	all := t.chain(&nftables.Chain{Table: table, Name: "masq-all"})
+	marked := t.chain(&nftables.Chain{Table: table, Name: "marked"})
+	guard := base("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw)
+	prerouting := base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest-10)
+	output := base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest-10)
+	postrouting := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource-10)
+
+	for _, source := range []bool{false, true} {
+		t.rule(guard, match{}.from(n.guarded).within(loopback4, source).verdict(expr.VerdictDrop, ""))
+	}
+	for _, c := range []*nftables.Chain{prerouting, output} {
+		t.rule(c, match{}.toHost().verdict(expr.VerdictJump, hostports.Name))
+	}
+	for i := range n.any {
+		v4 := i == 0
+		size := uint32(4) // quarters of an address
+		if v4 {
+			size = 1
+		}
+		t.rule(hostports, match{}.family(v4).addr(v4, false, reg1).portKey(size).dnat(n.host[i], v4))
+		t.rule(hostports, match{}.family(v4).portKey(0).dnat(n.any[i], v4))
+	}
+	t.rule(postrouting, match{}.marked().verdict(expr.VerdictJump, marked.Name))
+	t.rule(all, match{}.masquerade())
+	for i := range n.pods {
+		v4 := i == 0
+		t.rule(postrouting, match{}.verdictOf(n.pods[i], v4, true))
+		t.rule(marked, match{}.verdictOf(n.policy[i], v4, false))
+	}
+	t.rule(marked, match{}.within(loopback4, true).masquerade())
+	t.rule(marked, match{}.within(loopback6, true).masquerade())
+}
+
+// netChain writes the chain of one network.
+func (t *Table) netChain(n Net) {
+	c := t.chain(&nftables.Chain{Table: table, Name: n.chain()})
+	for _, p := range n.Subnets {
+		// A pod that reaches a pod of its own subnet by a host port must see
+		// the answer come from there: it has to go back through the host.
+		t.rule(c, match{}.within(p, false).marked().masquerade())
+	}
+	if !n.Masquerade {
+		return
+	}
+	for _, p := range append(append(append([]prefix{}, n.Subnets...), multicast4, multicast6), n.Exceptions...) {
+		t.rule(c, match{}.within(p, false).verdict(expr.VerdictReturn, ""))
+	}
+	t.rule(c, match{}.masquerade())
+}
+
+// chain makes a chain, or takes the one that is there and empties it.
+func (t *Table) chain(c *nftables.Chain) *nftables.Chain {
+	t.conn.AddChain(c)
+	t.conn.FlushChain(c)
+	return c
+}
+
+func (t *Table) rule(c *nftables.Chain, m match) {
+	t.conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: m})
+}
+
+// flush sends the batch, which the kernel takes as a whole or not at all.
+func (t *Table) flush(what string) error {
+	err := t.conn.Flush()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("nftables: %s: %w", what, ErrNotInstalled)
+	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("nftables: %s: %w", what, ErrConflict)
+	}
+	return fmt.Errorf("nftables: %s: %w", what, err)
+}
