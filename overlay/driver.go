@@ -175,7 +175,7 @@ func (d *Driver) Cleanup(ctx context.Context) error { return d.bin.Wait(ctx) }
 // Close ends background work and closes the records. Trees still in the
 // trash are deleted after the next Open.
 func (d *Driver) Close() error {
-	return errors.Join(d.bin.Close(), d.store.Close(), d.projects.Close(), d.flush.Close())
+	return errors.Join(d.bin.Close(), d.store.Close(), d.projects.Close(), d.flush.Close(), d.mounted.Close())
 }
 
 // clearScratch removes what a probe killed half way left, mounts included.
