@@ -61,14 +61,18 @@ var (
 	})
 )
 
-// pause lies between the two looks for orphans. What is being made or taken
+// pause lies between two looks. What is being made or taken
 // away right now looks like an orphan for a moment; it does not twice.
 const pause = 300 * time.Millisecond
 
-// orphans looks for what belongs to no pod: twice, when there seems to be any.
-func (n *node) orphans(ctx context.Context) (finding.List, error) {
-	first, err := n.orphansNow()
-	if err != nil || len(first) == 0 {
+// orphans looks for what belongs to no pod.
+func (n *node) orphans(ctx context.Context) (finding.List, error) { return twice(ctx, n.orphansNow) }
+
+// twice looks a second time when there is something to see, and keeps what
+// was there both times.
+func twice(ctx context.Context, look func() (finding.List, error)) (finding.List, error) {
+	first, err := look()
+	if len(first) == 0 {
 		return nil, err
 	}
 	select {
@@ -76,7 +80,7 @@ func (n *node) orphans(ctx context.Context) (finding.List, error) {
 		return nil, ctx.Err()
 	case <-time.After(pause):
 	}
-	second, err := n.orphansNow()
+	second, err := look()
 	seen := map[string]bool{}
 	for _, f := range first {
 		seen[f.ID+" "+f.Object] = true
@@ -206,30 +210,17 @@ func (n *node) foldersWithMounts(folder, kind string, report func(path string, m
 }
 
 // supervisorOwners lists the processes that hold the lock of a pod's key.
+// Other locks lie in the same folder; their holders leave no name.
 func (n *node) supervisorOwners() ([]orphan, error) {
 	names, err := entries(pod.LocksDir(n.config))
-	if err != nil || len(names) == 0 {
-		return nil, err
-	}
-	held, err := heldLocks()
-	if err != nil {
-		return nil, err
-	}
 	var all []orphan
 	for _, name := range names {
-		path := filepath.Join(pod.LocksDir(n.config), name)
-		data, err := os.ReadFile(path)
-		holder, broken := pod.ParseProcess(string(data))
-		if err != nil || broken != nil || !held.has(path) {
-			continue // a command holds it for a moment, or nobody does
-		}
-		if now, err := pod.FindProcess(holder.Pid); err != nil || now != holder {
-			continue
-		}
 		key := strings.TrimSuffix(name, ".lock")
-		all = append(all, orphan{key, n.found(supervisorOrphan, key, "pid", count(holder.Pid))})
+		if holder, err := n.supervisor(key); err == nil {
+			all = append(all, orphan{key, n.found(supervisorOrphan, key, "pid", count(holder.Pid))})
+		}
 	}
-	return all, nil
+	return all, err
 }
 
 // deletedLoops finds loop devices whose backing file lay below our root. The

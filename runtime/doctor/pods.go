@@ -40,7 +40,9 @@ func (n *node) hasPods() bool {
 }
 
 // pods looks at each recorded pod, and whether somebody looks after it.
-func (n *node) pods(context.Context) (finding.List, error) {
+func (n *node) pods(ctx context.Context) (finding.List, error) { return twice(ctx, n.podsNow) }
+
+func (n *node) podsNow() (finding.List, error) {
 	store := pod.NewStore(n.config)
 	records, err := store.List()
 	var list finding.List
@@ -52,8 +54,7 @@ func (n *node) pods(context.Context) (finding.List, error) {
 		return list, err
 	}
 	for _, r := range records {
-		lock := filepath.Join(pod.LocksDir(n.config), r.FileName()+".lock")
-		if held.has(lock) {
+		if _, err := n.supervisor(r.FileName()); err == nil || held.has(n.lock(r.FileName())) {
 			continue
 		}
 		// Read after the lock was looked at: a supervisor writes its last
@@ -75,6 +76,30 @@ func (n *node) pods(context.Context) (finding.List, error) {
 		}
 	}
 	return list, nil
+}
+
+// lock is the lock file of a pod's key.
+func (n *node) lock(key string) string {
+	return filepath.Join(pod.LocksDir(n.config), key+".lock")
+}
+
+// supervisor is the living process that calls itself the holder of a key's
+// lock. /proc/locks does not show that lock: it names the process that took
+// it, and a supervisor inherits its lock from a command that has ended.
+func (n *node) supervisor(key string) (pod.Process, error) {
+	data, err := os.ReadFile(n.lock(key))
+	if err != nil {
+		return pod.Process{}, err
+	}
+	holder, err := pod.ParseProcess(string(data))
+	if err != nil {
+		return holder, err
+	}
+	now, err := pod.FindProcess(holder.Pid)
+	if err == nil && now != holder {
+		err = pod.ErrNoProcess
+	}
+	return holder, err
 }
 
 // split takes apart what errors.Join put together.
