@@ -7,10 +7,19 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# sudo resets PATH; Go's own installer puts it here.
-export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
-# Under some init systems there is no HOME, and Go wants one for its caches.
-export HOME ?= /root
+# sudo resets PATH. Go's own installer puts it here, and a distribution's Go in
+# /usr/bin may be too old to fetch the one that go.mod asks for.
+export PATH := /usr/local/go/bin:$(PATH):/usr/sbin:/sbin
+ifeq ($(shell PATH='$(PATH)' command -v go),)
+ifneq ($(filter-out help clean uninstall,$(MAKECMDGOALS)),)
+$(error no Go found in PATH or /usr/local/go/bin; see https://go.dev/doc/install)
+endif
+endif
+# Go keeps its caches at home. Under some init systems there is no HOME, and
+# under some sudos it is another user's, who could not write there any more.
+ifneq ($(shell stat -c %u "$${HOME:-/nonexistent}" 2>/dev/null),$(shell id -u))
+export HOME := $(shell getent passwd $$(id -u) | cut -d: -f6)
+endif
 
 PREFIX  ?= /usr/local
 BINDIR  ?= $(PREFIX)/bin
