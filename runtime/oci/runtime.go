@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/varve-project/varve/internal/failpoint"
 )
@@ -141,6 +142,8 @@ func (r *Runtime) command(ctx context.Context, dir string, io Stdio, args ...str
 		global = append(global, "--log", log, "--log-format", "json")
 	}
 	cmd := exec.CommandContext(ctx, r.Path, append(global, args...)...)
+	// A runtime that was killed may leave a child with our pipe open.
+	cmd.WaitDelay = time.Second
 	var errOut bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = nil, nil, &errOut
 	if io.In != nil {

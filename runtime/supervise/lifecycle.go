@@ -235,6 +235,9 @@ func lastRun(st *pod.ContainerStatus) *pod.Run {
 
 // restart takes the last run away and starts the next, from a fresh root.
 func (s *Supervisor) restart(ctx context.Context, c *corev1.Container) (*running, error) {
+	if s.stopping() {
+		return nil, errStopped
+	}
 	if err := s.dropRun(ctx, c.Name); err != nil {
 		return nil, err
 	}
@@ -249,7 +252,7 @@ func (s *Supervisor) restart(ctx context.Context, c *corev1.Container) (*running
 	if err != nil {
 		return nil, err
 	}
-	return s.startUnlessStopped(ctx, c)
+	return s.startContainer(ctx, c)
 }
 
 // dropRun takes away everything of a run that has ended, but its log.

@@ -123,7 +123,7 @@ func patience(rec *pod.Record, d pod.Desired) time.Duration {
 	if d.GraceSeconds != nil {
 		grace = *d.GraceSeconds
 	}
-	return time.Duration(grace)*time.Second + killTimeout + releaseTimeout + 10*time.Second
+	return time.Duration(grace)*time.Second + killTimeout + 3*stepTimeout
 }
 
 // waitLock waits until the supervisor lets go of the pod, and kills one that

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
@@ -19,9 +20,9 @@ import (
 	"github.com/varve-project/varve/runtime/volume"
 )
 
-// releaseTimeout bounds what a teardown waits for daemons; a dead one must
-// not keep the rest from going.
-const releaseTimeout = 2 * time.Minute
+// stepTimeout bounds one step of a teardown: a daemon that hangs must not keep
+// the rest from going.
+const stepTimeout = 30 * time.Second
 
 // release takes away what the pod has outside its record: in the kernel, in
 // the network, with the CSI driver; with all set also its writable layers
@@ -29,38 +30,48 @@ const releaseTimeout = 2 * time.Minute
 // of the others. What could not be taken away is returned, one error each;
 // the next release tries again.
 func (s *Supervisor) release(ctx context.Context, all bool) []error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
-	defer cancel()
-	end := s.journal.Begin("release", "")
+	ctx = context.WithoutCancel(ctx)
 	var left []error
-	step := func(what string, err error) {
-		if err != nil {
+	step := func(what string, do func(context.Context) error) {
+		ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+		defer cancel()
+		if err := s.journal.Begin("release", what)(do(ctx)); err != nil {
 			left = append(left, fmt.Errorf("%s: %w", what, err))
 		}
 	}
 	if !s.Status().Released {
-		for _, c := range s.rec.Containers() {
-			step("container "+c.Name, s.runtime.Delete(ctx, s.rec.ContainerID(c.Name)))
-			step("root of container "+c.Name, s.unmountRootfs(c.Name))
-		}
-		step("network", s.net.Del(ctx, s.attachment()))
-		step("namespaces", network.Unpin(s.pins()))
-		step("volumes", s.releaseVolumes(ctx))
-		step("mounts", s.unmountRest())
-		step("cgroups", s.removeCgroups())
+		step("containers", s.releaseContainers)
+		step("network", func(ctx context.Context) error { return s.net.Del(ctx, s.attachment()) })
+		step("namespaces", func(context.Context) error { return network.Unpin(s.pins()) })
+		step("volumes", s.releaseVolumes)
+		step("mounts", s.unmountRest)
+		step("cgroups", s.removeCgroups)
 	}
 	if all {
-		step("layers", s.releaseLayers(ctx))
-		step("scratch folders", os.RemoveAll(s.paths.EmptyDirs))
+		step("layers", s.releaseLayers)
+		step("scratch folders", func(context.Context) error { return os.RemoveAll(s.paths.EmptyDirs) })
 	}
 	if len(left) == 0 {
-		// Nothing is mounted below it any more: unmountRest has seen to it.
 		failpoint.Hit("runtime.rm.state.before")
-		step("state folder", os.RemoveAll(s.paths.State))
+		step("state folder", s.removeState)
 		failpoint.Hit("runtime.rm.state.after")
 	}
-	_ = end(errors.Join(left...))
 	return left
+}
+
+func (s *Supervisor) releaseContainers(ctx context.Context) error {
+	containers := s.rec.Containers()
+	errs := make([]error, len(containers))
+	var wg sync.WaitGroup
+	for i, c := range containers {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			errs[i] = errors.Join(s.runtime.Delete(ctx, s.rec.ContainerID(c.Name)), s.unmountRootfs(c.Name))
+		}()
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 func (s *Supervisor) releaseVolumes(ctx context.Context) error {
@@ -95,7 +106,7 @@ func (s *Supervisor) releaseLayers(ctx context.Context) error {
 // unmountRest unmounts whatever is still mounted below the pod's state
 // folder: its /dev/shm, and what a crash left. A volume that the CSI driver
 // could not be asked about is left for it.
-func (s *Supervisor) unmountRest() error {
+func (s *Supervisor) unmountRest(context.Context) error {
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(s.paths.State))
 	if err != nil {
 		return fmt.Errorf("list mounts: %w", err)
@@ -116,6 +127,18 @@ func (s *Supervisor) unmountRest() error {
 	return errors.Join(errs...)
 }
 
+// removeState removes the pod's folder in STATE, never through a mount.
+func (s *Supervisor) removeState(context.Context) error {
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(s.paths.State))
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	if len(mounts) > 0 {
+		return fmt.Errorf("%s is still mounted", mounts[0].Mountpoint)
+	}
+	return os.RemoveAll(s.paths.State)
+}
+
 func (s *Supervisor) isClaim(path string) bool {
 	name, ok := strings.CutPrefix(path, s.paths.Volume("")+"/")
 	return ok && s.volume(name).PersistentVolumeClaim != nil
@@ -123,7 +146,7 @@ func (s *Supervisor) isClaim(path string) bool {
 
 // removeCgroups removes the pod's own cgroup in every hierarchy; those of
 // the containers went with them.
-func (s *Supervisor) removeCgroups() error {
+func (s *Supervisor) removeCgroups(context.Context) error {
 	var errs []error
 	for _, root := range cgroupRoots() {
 		group := filepath.Join(root, s.rec.CgroupPath())

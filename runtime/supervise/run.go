@@ -117,7 +117,11 @@ func (s *Supervisor) stopAdopted(ctx context.Context) error {
 			return err
 		}
 		if r == nil {
-			if err := s.ended(c, lost("it ended while no supervisor looked after the pod")); err != nil {
+			e := lost("it ended while no supervisor looked after the pod")
+			if cs := s.current(c.Name); cs.State == pod.Starting {
+				e = exit{reason: "NotStarted", text: "the pod was stopped before this run began"}
+			}
+			if err := s.ended(c, e); err != nil {
 				return err
 			}
 			continue

@@ -21,7 +21,7 @@ func (s *Supervisor) killContainers(ctx context.Context, grace time.Duration) er
 	errs := make([]error, len(st.Containers))
 	var wg sync.WaitGroup
 	for i, c := range st.Containers {
-		if c.State != pod.Running {
+		if c.State != pod.Running || !s.firstKill(c) {
 			continue
 		}
 		wg.Add(1)
@@ -32,6 +32,18 @@ func (s *Supervisor) killContainers(ctx context.Context, grace time.Duration) er
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// firstKill tells whether a run has not been killed yet: its loop may take a
+// moment to see its end.
+func (s *Supervisor) firstKill(c pod.ContainerStatus) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.killed[c.Name] == c.Pid {
+		return false
+	}
+	s.killed[c.Name] = c.Pid
+	return true
 }
 
 func (s *Supervisor) killContainer(ctx context.Context, c pod.ContainerStatus, grace time.Duration) (err error) {

@@ -37,6 +37,9 @@ type Supervisor struct {
 	// stop is closed when the pod shall stop, for whatever reason.
 	stop     chan struct{}
 	stopOnce sync.Once
+	// killed is the process of each container that stop has killed, guarded
+	// by mu.
+	killed map[string]int
 	// desired is the latest word of a command, guarded by mu.
 	desired pod.Desired
 
@@ -60,7 +63,7 @@ func Open(ctx context.Context, cfg config.Config, rec *pod.Record, listen func(p
 	s := &Supervisor{
 		cfg: made, store: store, rec: rec, paths: store.Paths(rec),
 		net: network.New(made), volumes: volume.Open(made),
-		stop: make(chan struct{}), rootfs: map[string]*prepared{}, inits: map[string]bool{},
+		stop: make(chan struct{}), rootfs: map[string]*prepared{}, inits: map[string]bool{}, killed: map[string]int{},
 	}
 	for _, c := range rec.Pod.Spec.InitContainers {
 		s.inits[c.Name] = true

@@ -1,8 +1,12 @@
 package supervise
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -69,9 +73,9 @@ func lost(why string) exit {
 	return exit{reason: "ExitStatusLost", text: why}
 }
 
-// waitAdopted waits for a process that is not our child. Its parent reaps
-// it; a kernel from 6.15 on keeps its exit status at a pidfd that was open
-// before.
+// waitAdopted waits for a process that is not our child. How it ended is in
+// /proc as long as it is a zombie; once its parent has reaped it, a kernel
+// from 6.15 on keeps it at a pidfd that was open before.
 func waitAdopted(p pod.Process) exit {
 	fd, err := p.Open()
 	if err != nil {
@@ -88,17 +92,36 @@ func waitAdopted(p pod.Process) exit {
 			return lost(fmt.Sprintf("wait for process %d: %v", p.Pid, err))
 		}
 	}
-	// The status is there once the parent has reaped the process.
 	for range 50 {
-		info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.PIDFD_GET_INFO, uintptr(unsafe.Pointer(&info)))
-		if errno == 0 && info.Mask&unix.PIDFD_INFO_EXIT != 0 {
-			return exited(unix.WaitStatus(info.Exit_code))
+		if ws, ok := zombieStatus(p); ok {
+			return exited(ws)
 		}
-		if errno == unix.ENOTTY || errno == unix.EINVAL {
-			break // an older kernel
+		if ws, ok := reapedStatus(fd); ok {
+			return exited(ws)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return lost("the supervisor that started it was killed, and its parent did not pass on how it ended")
+	return lost("the supervisor that started it was killed, and the kernel no longer knows how it ended")
+}
+
+// zombieStatus reads field 52 of /proc/PID/stat.
+func zombieStatus(p pod.Process) (unix.WaitStatus, bool) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
+	if err != nil {
+		return 0, false
+	}
+	// The name, field 2, is in parentheses and may hold anything.
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 50 || fields[0] != "Z" || fields[19] != strconv.FormatUint(p.StartTicks, 10) {
+		return 0, false
+	}
+	code, err := strconv.Atoi(fields[49])
+	return unix.WaitStatus(code), err == nil
+}
+
+// reapedStatus asks the pidfd. Older kernels answer ENOTTY.
+func reapedStatus(fd int) (unix.WaitStatus, bool) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.PIDFD_GET_INFO, uintptr(unsafe.Pointer(&info)))
+	return unix.WaitStatus(info.Exit_code), errno == 0 && info.Mask&unix.PIDFD_INFO_EXIT != 0
 }
