@@ -40,13 +40,17 @@ func dial(name, address string) (*grpc.ClientConn, error) {
 		}))
 }
 
-// explain turns "no answer" into what a person must do.
+// explain turns "no answer" into what a person must do; err is gRPC's own or
+// what the proxy made of it.
 func explain(name, address string, err error) error {
-	if status.Code(err) != codes.Unavailable {
-		return err
+	const text = "snapshotter %s does not answer on %s (%s); start it with `varve up`, or name another with --snapshotter"
+	switch {
+	case status.Code(err) == codes.Unavailable:
+		return status.Errorf(codes.Unavailable, text, name, address, status.Convert(err).Message())
+	case errdefs.IsUnavailable(err):
+		return fmt.Errorf(text+": %w", name, address, err, errdefs.ErrUnavailable)
 	}
-	return status.Errorf(codes.Unavailable, "snapshotter %s does not answer on %s (%s); start it with `varve up`, or name another with --snapshotter",
-		name, address, status.Convert(err).Message())
+	return err
 }
 
 // backend is the snapshotter behind its socket, with the failpoints of its

@@ -43,7 +43,6 @@ func (c *collectorBolt) Update(fn func(*bolt.Tx) error) error {
 	return err
 }
 
-// keptIn reads containerd's schema v1 (core/metadata/buckets.go).
 func keptIn(tx *bolt.Tx, snapshotter string) kept {
 	k := kept{map[string]bool{}, map[string]bool{}, map[string]bool{}}
 	each(tx, func(key string, _ *bolt.Bucket) { k.blobs[key] = true }, "content", "blob")
@@ -54,13 +53,7 @@ func keptIn(tx *bolt.Tx, snapshotter string) kept {
 
 // each calls fn for the buckets under v1/NAMESPACE/path.
 func each(tx *bolt.Tx, fn func(key string, b *bolt.Bucket), path ...string) {
-	bucket := tx.Bucket([]byte("v1"))
-	for _, key := range append([]string{Namespace}, path...) {
-		if bucket == nil {
-			return
-		}
-		bucket = bucket.Bucket([]byte(key))
-	}
+	bucket := bucketAt(tx, path...)
 	if bucket == nil {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/core/metadata/boltutil"
@@ -125,17 +126,54 @@ func (s *Store) update(ctx context.Context, fn func(ctx context.Context) error) 
 	return s.db.Update(func(tx *bolt.Tx) error { return fn(boltutil.WithTransaction(ctx, tx)) })
 }
 
-// backendName is the name under which the snapshotter itself knows a layer;
-// "" when the metadata does not have it. The way of the buckets is part of
-// containerd's schema v1 (core/metadata/buckets.go), which has no call for it.
-func backendName(tx *bolt.Tx, snapshotter, name string) string {
+// seed makes the sequence by which metadata names layers start at the time of
+// day. From 1, names would be given out again after the metadata was lost,
+// while the snapshotter still has them from before: a Commit would find its
+// name taken and the old layer would pass for the new one.
+func (s *Store) seed() error {
+	seeded := false
+	if err := s.db.View(func(tx *bolt.Tx) error {
+		seeded = bucketAt(tx, "snapshots", s.opts.Snapshotter) != nil
+		return nil
+	}); err != nil || seeded {
+		return err
+	}
+	return s.db.Update(func(tx *bolt.Tx) error {
+		if bucketAt(tx, "snapshots", s.opts.Snapshotter) != nil {
+			return nil
+		}
+		bucket, err := tx.CreateBucketIfNotExists([]byte("v1"))
+		for _, key := range []string{Namespace, "snapshots", s.opts.Snapshotter} {
+			if err != nil {
+				return err
+			}
+			bucket, err = bucket.CreateBucketIfNotExists([]byte(key))
+		}
+		if err != nil {
+			return err
+		}
+		return bucket.SetSequence(uint64(time.Now().UnixNano()))
+	})
+}
+
+// bucketAt finds a bucket of this store's namespace, nil when there is none.
+// The way of the buckets is part of containerd's schema v1
+// (core/metadata/buckets.go), which has no calls for what is wanted here.
+func bucketAt(tx *bolt.Tx, path ...string) *bolt.Bucket {
 	bucket := tx.Bucket([]byte("v1"))
-	for _, key := range []string{Namespace, "snapshots", snapshotter, name} {
+	for _, key := range append([]string{Namespace}, path...) {
 		if bucket == nil {
-			return ""
+			return nil
 		}
 		bucket = bucket.Bucket([]byte(key))
 	}
+	return bucket
+}
+
+// backendName is the name under which the snapshotter itself knows a layer;
+// "" when the metadata does not have it.
+func backendName(tx *bolt.Tx, snapshotter, name string) string {
+	bucket := bucketAt(tx, "snapshots", snapshotter, name)
 	if bucket == nil {
 		return ""
 	}

@@ -78,6 +78,9 @@ func (s *Store) unpackLayers(ctx context.Context, name string, r resolved, p Pro
 	if len(r.manifest.Layers) == 0 {
 		return nil
 	}
+	if err := s.seed(); err != nil {
+		return err
+	}
 	chain := identity.ChainIDs(append([]digest.Digest{}, r.config.RootFS.DiffIDs...))
 	missing, err := s.forgetLost(ctx, chain)
 	if err != nil {
