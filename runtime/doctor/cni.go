@@ -131,9 +131,26 @@ func (n *node) cniDoctor(ctx context.Context, conf *libcni.NetworkConfigList) (f
 		if err != nil {
 			return nil, err
 		}
-		return ownDoctor(ctx, path, own)
+		var args []string
+		if dir := dataDir(plugin); dir != "" {
+			args = []string{"--data-dir", dir}
+		}
+		return ownDoctor(ctx, path, own, args...)
 	}
 	return nil, nil
+}
+
+// dataDir is where the plug-in keeps its leases, "" for its default.
+func dataDir(plugin *libcni.PluginConfig) string {
+	var conf struct {
+		IPAM struct {
+			DataDir string `json:"dataDir"`
+		} `json:"ipam"`
+	}
+	if err := json.Unmarshal(plugin.Bytes, &conf); err != nil {
+		return ""
+	}
+	return conf.IPAM.DataDir
 }
 
 // asInvoked is the plug-in's configuration with the name and version that

@@ -134,64 +134,73 @@ func TestKillAtEveryEffect(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			d := newDriver(t, binary, "--store-size", "1GiB")
-			points := learn(t, d, s)
-			for _, point := range points {
-				d.start()
+			d.inMemory()
+			for _, point := range learn(t, d, s) {
+				d.start("VARVE_FAILPOINT=" + point)
 				call := s.prepare(d)
-				d.stop()
-				if err := d.tryStart("VARVE_FAILPOINT=" + point + "=kill"); err == nil {
-					if err := call(); err == nil {
-						t.Errorf("%s: the call succeeded, although it should have been killed", point)
-						d.kill()
-					}
+				if err := call(); err == nil {
+					t.Errorf("%s: the call succeeded, although it should have been killed", point)
+					d.kill()
+				} else {
+					d.ended()
 				}
-				d.ended()
 				d.start()
 				if err := call(); err != nil {
 					t.Errorf("%s: the repeated call: %v", point, err)
 				}
 				takeDown(t, d, point)
-				d.stop()
+				d.kill() // between calls there is nothing that it could break
 				if t.Failed() {
 					t.Fatalf("stop at the first failure; the log:\n%s", d.logged())
 				}
 			}
+			d.start()
 		})
 	}
 }
 
-// learn runs the call once and returns the failpoints that it passed.
+// learn runs the call once and returns a failpoint specification for each point
+// that the call itself passes: a point that the preparation passed twice is to
+// kill at its third hit.
 func learn(t *testing.T, d *driver, s scenario) []string {
 	t.Helper()
-	d.start()
-	call := s.prepare(d)
-	d.stop()
+	d.start() // makes the store, so that every later start passes the same points
+	d.kill()
 	trace := d.path("trace")
 	d.start("VARVE_FAILPOINT_LOG=" + trace)
-	if err := os.Truncate(trace, 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
+	call := s.prepare(d)
+	before := hits(t, trace)
 	if err := call(); err != nil {
 		t.Fatal(err)
 	}
-	takeDownNothing := d.path("trace.call")
-	if err := os.Rename(trace, takeDownNothing); err != nil {
-		t.Fatalf("the call passes no failpoint: %v", err)
-	}
-	text, err := os.ReadFile(takeDownNothing)
-	if err != nil {
-		t.Fatal(err)
+	var points []string
+	for name, n := range hits(t, trace) {
+		for hit := before[name] + 1; hit <= n; hit++ {
+			points = append(points, fmt.Sprintf("%s=kill@%d", name, hit))
+		}
 	}
 	takeDown(t, d, "the first run")
-	d.stop()
-	points := strings.Fields(string(text))
+	d.kill()
 	if len(points) < 2 {
-		t.Fatalf("the call passes only %q", points)
+		t.Fatalf("the call passes only the failpoints %q", points)
 	}
 	slices.Sort(points)
-	points = slices.Compact(points)
 	t.Logf("%d failpoints", len(points))
 	return points
+}
+
+// hits counts the lines of a failpoint log.
+func hits(t *testing.T, path string) map[string]int {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	for _, name := range strings.Fields(string(text)) {
+		count[name]++
+	}
+	return count
 }
 
 // takeDown removes every volume and snapshot as an orchestrator would, and

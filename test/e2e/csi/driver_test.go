@@ -59,7 +59,10 @@ func newDriver(t *testing.T, binary string, args ...string) *driver {
 	})
 	leak.Check(t, leak.Scope{Paths: []string{dir}})
 	d := &driver{t: t, binary: binary, dir: dir, args: args}
-	t.Cleanup(d.stop)
+	t.Cleanup(func() {
+		d.stop()
+		_ = syscall.Unmount(dir, 0) // of inMemory
+	})
 	return d
 }
 
@@ -191,4 +194,13 @@ func newDriverWithConfig(t *testing.T, text string) *driver {
 	d.args = []string{"--config", d.path("csi.toml")}
 	d.start()
 	return d
+}
+
+// inMemory puts everything of the driver on a tmpfs: killing processes says
+// nothing about disks, and waiting for them takes most of the time.
+func (d *driver) inMemory() {
+	d.t.Helper()
+	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, ""); err != nil {
+		d.t.Fatal(err)
+	}
 }

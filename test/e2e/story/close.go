@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/varve-project/varve/test/leak"
@@ -94,18 +93,21 @@ func (s *story) close() {
 	}
 }
 
-// logs shows the ends of the logs that the suite wrote.
+// logs shows the ends of the logs that daemons and supervisors wrote.
 func (s *story) logs() {
-	_ = filepath.WalkDir(s.Dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".log") {
-			return nil //nolint:nilerr // what cannot be read cannot be shown
+	var files []string
+	for _, pattern := range []string{state + "/*.log", s.root + "/runtime/pods/*/supervisor.log"} {
+		found, err := filepath.Glob(pattern)
+		if err == nil {
+			files = append(files, found...)
 		}
-		const enough = 2000
-		text, err := os.ReadFile(path)
+	}
+	const enough = 2000
+	for _, file := range files {
+		text, err := os.ReadFile(file)
 		if err == nil && len(text) > 0 {
-			s.say("--- %s", path)
+			s.say("--- %s", file)
 			s.show(string(text[max(0, len(text)-enough):]))
 		}
-		return nil
-	})
+	}
 }
