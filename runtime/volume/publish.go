@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/moby/sys/mountinfo"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -72,10 +73,38 @@ func (s *Store) Publish(ctx context.Context, k pod.Key, uid, target string, read
 		VolumeCapability: v.Request.capability(), Readonly: readOnly, VolumeContext: v.Context,
 	})
 	failpoint.Hit("runtime.run.csi-publish.after")
+	if err == nil {
+		err = v.checkPublished(target)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("publish volume %s: %w", k, err)
 	}
 	return v, nil
+}
+
+// checkPublished sees for itself that the volume is at target. A driver that
+// lives in another mount namespace publishes with success where we cannot see
+// it, and the pod would write into the bare folder below.
+func (v *Volume) checkPublished(target string) error {
+	if v.Request.Block {
+		info, err := os.Stat(target)
+		if err == nil && info.Mode().Type() != fs.ModeDevice {
+			err = fmt.Errorf("%s is no block device", target)
+		}
+		return elsewhere(err)
+	}
+	mounted, err := mountinfo.Mounted(target)
+	if err == nil && !mounted {
+		err = fmt.Errorf("nothing is mounted at %s", target)
+	}
+	return elsewhere(err)
+}
+
+func elsewhere(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("the CSI driver says that it is done, but %w; does it run in another mount namespace? Start it in this one (`varve down`, `varve up`)", err)
 }
 
 // checkExclusive refuses a second pod on a ReadWriteOncePod volume.
