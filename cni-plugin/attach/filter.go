@@ -42,7 +42,7 @@ func (s *session) addRules(p *rules.Pod) error {
 	}
 	if errors.Is(err, rules.ErrConflict) {
 		if err = s.settle(t, p); err == nil {
-			err = s.install(t, p)
+			err = t.Add(*p)
 		}
 	}
 	failpoint.Hit("cni.add.rules.after")
@@ -74,7 +74,12 @@ func (s *session) install(t *rules.Table, p *rules.Pod) error {
 		}
 		for _, l := range leases {
 			fx, err := recorded(l)
-			if err == nil && fx.Rules != nil && l.State == ipam.Attached && l.Boot == s.store.Boot() && fx.Rules.Owner != p.Owner {
+			if err != nil || fx.Rules == nil || l.State != ipam.Attached || l.Boot != s.store.Boot() || fx.Rules.Owner == p.Owner {
+				continue
+			}
+			if alive, err := s.LinkExists(l.Link); err != nil {
+				return err
+			} else if alive {
 				pods = append(pods, *fx.Rules)
 			}
 		}

@@ -22,8 +22,8 @@ const (
 	ctaFilterOrigFlags = 1
 	ctaFilterReply     = 2
 
-	filterIPSrc    = 1 << 0
 	filterProtoNum = 1 << 3
+	filterProtoSrc = 1 << 4
 	filterProtoDst = 1 << 5
 )
 
@@ -61,14 +61,13 @@ func ForgetPod(p Pod) error {
 			if !ok {
 				continue
 			}
-			kind := nl.CTA_IP_V6_SRC
-			if v4 {
-				kind = nl.CTA_IP_V4_SRC
-			}
-			tuple := nested(nl.CTA_TUPLE_REPLY, nested(nl.CTA_TUPLE_IP, attr(kind, target.AsSlice())),
-				nested(nl.CTA_TUPLE_PROTO, attr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP})))
-			filter := nested(ctaFilter, attr(ctaFilterReply, nl.Uint32Attr(filterIPSrc|filterProtoNum)))
-			if err := forget(v4, func(flow) bool { return true }, tuple, filter); err != nil {
+			// By the port and not by the address: the kernel's filter on IPv6
+			// addresses lets through what it should not and the reverse.
+			proto := nested(nl.CTA_TUPLE_PROTO, attr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP}),
+				attr(nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, port.ContainerPort)))
+			filter := nested(ctaFilter, attr(ctaFilterReply, nl.Uint32Attr(filterProtoNum|filterProtoSrc)))
+			err := forget(v4, func(f flow) bool { return f.replySource == target }, nested(nl.CTA_TUPLE_REPLY, proto), filter)
+			if err != nil {
 				return fmt.Errorf("forget UDP flows to %s: %w", target, err)
 			}
 		}
