@@ -131,3 +131,24 @@ func pause(ctx context.Context) error {
 		return nil
 	}
 }
+
+// Release takes the backing file from a device now, or, while something holds
+// it, lets the kernel do so at its last close. A device that is gone already,
+// or that backs another file by now, is left alone.
+func Release(d Device) error {
+	f, err := os.OpenFile(d.Path, os.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		if gone(err) {
+			return nil
+		}
+		return fmt.Errorf("release: %w", err)
+	}
+	defer f.Close()
+	if file, err := backingOf(f); err != nil || file != d.file {
+		return err
+	}
+	if err := unix.IoctlSetInt(int(f.Fd()), unix.LOOP_CLR_FD, 0); err != nil && !gone(err) {
+		return fmt.Errorf("release %s: %w", d.Path, err)
+	}
+	return nil
+}

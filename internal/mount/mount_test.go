@@ -2,6 +2,7 @@ package mount_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,25 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == guardWord {
 		os.Exit(mount.GuardMain())
 	}
-	os.Exit(m.Run())
+	os.Exit(private(m.Run))
+}
+
+// private runs the tests in a mount namespace of their own: while another
+// process copies the host's, none of its mounts lets its device go.
+func private(run func() int) int {
+	const inside = "VARVE_TEST_PRIVATE"
+	if os.Getuid() != 0 || os.Getenv(inside) != "" {
+		return run()
+	}
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // mounted makes a file system in a sparse image and mounts it.

@@ -3,6 +3,7 @@ package file
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/varve-project/varve/csi-driver/volume"
 )
@@ -57,6 +58,11 @@ func (b *Backend) discard(call, kind string, intent volume.Entry, gone func()) e
 	}
 	gone()
 	err = volume.Effect(call+".remove", func() error {
+		// XFS frees a removed file's blocks some time later, a truncated one's
+		// at once; what was given back must be there for the next Create.
+		if err := os.Truncate(b.pool.path("trash", intent.ID, imageName), 0); err != nil {
+			return err
+		}
 		return remove(b.pool.path("trash", intent.ID), b.pool.path("trash"))
 	})
 	if err != nil {

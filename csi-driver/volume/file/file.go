@@ -69,7 +69,7 @@ func Open(ctx context.Context, config Config) (*Backend, error) {
 	}
 	b := &Backend{config: config, pool: p}
 	if err := b.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("pool %s: %w", config.Dir, err), p.close(ctx))
+		return nil, errors.Join(fmt.Errorf("pool %s: %w", config.Dir, err), p.close())
 	}
 	return b, nil
 }
@@ -108,7 +108,7 @@ func (b *Backend) Store() bool { return b.pool.store != "" }
 // Close unmounts the store unless a volume is attached: devices, and the pods
 // that use them, outlive the daemon.
 func (b *Backend) Close() error {
-	if err := b.pool.close(context.Background()); err != nil {
+	if err := b.pool.close(); err != nil {
 		return fmt.Errorf("pool %s: %w", b.config.Dir, err)
 	}
 	return nil

@@ -81,7 +81,7 @@ func (p pool) makeFolders() error {
 	return syncDir(p.base)
 }
 
-func (p pool) close(ctx context.Context) error {
+func (p pool) close() error {
 	if p.store == "" {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (p pool) close(ctx context.Context) error {
 	if err != nil || len(used) > 0 {
 		return err
 	}
-	return closeStore(ctx, p)
+	return closeStore(p)
 }
 
 // devices returns the loop devices over images of this pool.

@@ -160,7 +160,7 @@ func growStore(p pool, size int64) error {
 }
 
 // closeStore takes the store away; one that is in use stays.
-func closeStore(ctx context.Context, p pool) error {
+func closeStore(p pool) error {
 	err := mount.Unmount(p.base)
 	if errors.Is(err, mount.ErrBusy) {
 		return nil
@@ -172,10 +172,9 @@ func closeStore(ctx context.Context, p pool) error {
 	if err != nil || !ok {
 		return err
 	}
-	if err := loop.Detach(ctx, dev); err != nil && !errors.Is(err, loop.ErrBusy) {
-		return err
-	}
-	return nil
+	// Another mount namespace may have copied the mount: then the device goes
+	// when that does, and a start before then finds it.
+	return loop.Release(dev)
 }
 
 // sparse makes an empty file of that length.

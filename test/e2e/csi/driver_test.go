@@ -14,6 +14,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/moby/sys/mountinfo"
@@ -125,7 +126,9 @@ func (d *driver) tryStart(env ...string) error {
 	if err := d.cmd.Start(); err != nil {
 		return err
 	}
-	if d.conn, err = grpc.NewClient("unix:"+d.socket(), grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+	// gRPC's own pause after a refused connection is a second long.
+	patience := grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1.2, MaxDelay: 50 * time.Millisecond}}
+	if d.conn, err = grpc.NewClient("unix:"+d.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(patience)); err != nil {
 		return err
 	}
 	d.IdentityClient = csi.NewIdentityClient(d.conn)
