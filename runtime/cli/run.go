@@ -42,11 +42,18 @@ that "varve why POD" can tell the story; "varve pod rm POD" removes it.`,
 			if file == "" {
 				return usagef("run: no manifest; usage: %s", cmd.UseLine())
 			}
+			// Started first: it is ready once the manifest has been read
+			// and the record is written.
+			spare, err := supervise.NewSpare(g.Config)
+			if err != nil {
+				return err
+			}
+			defer spare.Close()
 			f, err := g.parse(file)
 			if err != nil {
 				return err
 			}
-			return g.run(cmd.Context(), f, wait, quiet)
+			return g.run(cmd.Context(), f, spare, wait, quiet)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "the manifest; - is standard input")
@@ -85,13 +92,20 @@ type started struct {
 	Ready     bool     `json:"ready"`
 }
 
-func (g *globals) run(ctx context.Context, f *manifest.File, wait, quiet bool) error {
+func (g *globals) run(ctx context.Context, f *manifest.File, spare *supervise.Spare, wait, quiet bool) error {
 	if err := g.makeClaims(ctx, f, quiet); err != nil {
 		return err
 	}
 	var all []started
-	for _, p := range f.Pods {
-		rec, st, err := g.start(ctx, p, wait, quiet)
+	for i, p := range f.Pods {
+		if i > 0 {
+			var err error
+			if spare, err = supervise.NewSpare(g.Config); err != nil {
+				return err
+			}
+			defer spare.Close()
+		}
+		rec, st, err := g.start(ctx, p, spare, wait, quiet)
 		if err != nil {
 			return err
 		}
@@ -146,8 +160,8 @@ func className(c *corev1.PersistentVolumeClaim) string {
 }
 
 // start makes one pod and waits until it runs.
-func (g *globals) start(ctx context.Context, p *corev1.Pod, wait, quiet bool) (*pod.Record, *pod.Status, error) {
-	rec, events, err := supervise.Create(g.Config, p)
+func (g *globals) start(ctx context.Context, p *corev1.Pod, spare *supervise.Spare, wait, quiet bool) (*pod.Record, *pod.Status, error) {
+	rec, events, err := supervise.Create(g.Config, p, spare)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -230,17 +244,11 @@ func (g *globals) progress(k pod.Key, e pod.Entry) {
 
 func superviseCommand(g *globals) *cobra.Command {
 	return &cobra.Command{
-		Use:    supervise.Command + " POD",
+		Use:    supervise.Command,
 		Hidden: true,
-		Args:   usage(cobra.ExactArgs(1)),
-		RunE: func(_ *cobra.Command, args []string) error {
-			key, err := pod.ParseKey(args[0])
-			if err != nil {
-				return usageError{err}
-			}
-			// No signal but SIGKILL ends a supervisor: its pod would be
-			// left alone. `varve pod stop` ends both.
-			return supervise.Main(context.Background(), g.Config, key)
+		Args:   usage(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return supervise.Main(context.Background(), g.Config)
 		},
 	}
 }

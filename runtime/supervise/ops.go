@@ -20,9 +20,9 @@ import (
 // ErrRunning means that a pod must be stopped, or removed by force.
 var ErrRunning = errors.New("pod is running")
 
-// Create writes the record of a pod and starts its supervisor. The stream is
-// the pod's journal; the caller closes it.
-func Create(cfg config.Config, manifest *corev1.Pod) (*pod.Record, io.ReadCloser, error) {
+// Create writes the record of a pod and gives it to a supervisor. The stream
+// is the pod's journal; the caller closes it.
+func Create(cfg config.Config, manifest *corev1.Pod, spare *Spare) (*pod.Record, io.ReadCloser, error) {
 	rec := &pod.Record{
 		Key:     pod.Key{Namespace: manifest.Namespace, Name: manifest.Name},
 		UID:     uuid.NewString(),
@@ -41,11 +41,8 @@ func Create(cfg config.Config, manifest *corev1.Pod) (*pod.Record, io.ReadCloser
 	if err := store.Create(rec); err != nil {
 		return nil, nil, errors.Join(err, lock.Release())
 	}
-	events, err := Spawn(cfg, rec, lock)
-	if err != nil {
-		return rec, nil, err
-	}
-	return rec, events, nil
+	events, err := spare.Take(rec, lock)
+	return rec, events, err
 }
 
 // Follow calls each entry of a supervisor's stream until it ends or until

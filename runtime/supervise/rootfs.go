@@ -21,7 +21,9 @@ import (
 type prepared struct {
 	done chan struct{}
 	img  image.Image
-	err  error
+	// bundle is true when the runtime's bundle is written as well.
+	bundle bool
+	err    error
 }
 
 // prepareAhead starts making the root of every container that has not run
@@ -36,7 +38,11 @@ func (s *Supervisor) prepareAhead(ctx context.Context) {
 		s.rootfs[c.Name] = p
 		go func() {
 			defer close(p.done)
-			p.img, p.err = s.makeRootfs(ctx, c, 0)
+			if p.img, p.err = s.makeRootfs(ctx, c, 0); p.err == nil && len(c.VolumeDevices) == 0 {
+				// All but devices is known before it is there.
+				p.err = s.writeBundle(ctx, c, p.img)
+				p.bundle = true
+			}
 		}()
 	}
 }

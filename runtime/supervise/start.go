@@ -44,8 +44,10 @@ func (s *Supervisor) start(ctx context.Context, c *corev1.Container, attempt int
 	if err != nil {
 		return nil, err
 	}
-	if err := s.writeBundle(ctx, c, img); err != nil {
-		return nil, err
+	if p := s.rootfs[c.Name]; p == nil || attempt > 0 || !p.bundle {
+		if err := s.writeBundle(ctx, c, img); err != nil {
+			return nil, err
+		}
 	}
 	stdio, out, err := s.openStdio(c.Name, attempt)
 	if err != nil {
