@@ -32,13 +32,15 @@ func TestPlantedFaults(t *testing.T) {
 			}
 			root := filepath.Join(t.TempDir(), "root")
 			r := record(t, func(t testing.TB) {
-				c.Run(t, subjectAs(t, root, plant.streaming, func(d snapshotter.Driver) snapshotter.Driver {
+				s := subjectAs(t, root, plant.streaming, func(d snapshotter.Driver) snapshotter.Driver {
 					f := &faulty{Driver: d}
 					if plant.fault != nil {
 						plant.fault(f)
 					}
 					return f
-				}))
+				})
+				s.Patience = time.Second
+				c.Run(t, s)
 			})
 			if !r.failed {
 				t.Fatal("the case passed although a fault was planted")

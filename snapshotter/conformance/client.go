@@ -21,13 +21,18 @@ var clientCases = []Case{
 	{Name: "a call whose time is up is answered", Run: on(expired)},
 }
 
-// stuck is far beyond what one call takes; reaching it is the failure, not
-// slowness.
-const stuck = 15 * time.Second
+// patience is far beyond what one call takes; reaching it is the failure,
+// not slowness.
+func (r *run) patience() time.Duration {
+	if r.Patience > 0 {
+		return r.Patience
+	}
+	return 20 * time.Second
+}
 
-// soon gives the case's further calls that long.
+// soon gives the case's further calls so many times that long.
 func (r *run) soon(calls time.Duration) context.CancelFunc {
-	ctx, cancel := context.WithTimeout(r.ctx, calls*stuck)
+	ctx, cancel := context.WithTimeout(r.ctx, calls*r.patience())
 	r.ctx = ctx
 	return cancel
 }
@@ -59,7 +64,7 @@ func stalledList(r *run) {
 	r.must(err, "first message of List")
 
 	timely := func(what string, fn func(ctx context.Context) error) {
-		ctx, cancel := context.WithTimeout(r.ctx, stuck)
+		ctx, cancel := context.WithTimeout(r.ctx, r.patience())
 		defer cancel()
 		r.must(fn(ctx), what+" beside a stalled List")
 	}

@@ -14,6 +14,7 @@ package conformance
 import (
 	"context"
 	"testing"
+	"time"
 
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -35,6 +36,9 @@ type Subject struct {
 	// Held counts what the subject holds on disk or pool for snapshots, in
 	// any unit: it is compared with itself after everything was removed.
 	Held func(t testing.TB) int64
+	// Patience is how long a call may take before it counts as stuck; 0 is
+	// 20 seconds.
+	Patience time.Duration
 }
 
 // Factory makes a subject; it registers its own end with t.Cleanup.

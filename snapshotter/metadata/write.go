@@ -69,6 +69,9 @@ func (s *Store) Do(ctx context.Context, w Write) error {
 	}
 }
 
+// Waiting tells how many changes wait for the commit under way to end.
+func (s *Store) Waiting() int { return len(s.queue) }
+
 // write is the only writer: it takes all that wait and commits them at once.
 func (s *Store) write() {
 	defer close(s.done)

@@ -60,6 +60,7 @@ type Bin struct {
 	ended  chan struct{}
 	kick   chan struct{}
 	freed  atomic.Int64
+	pauses atomic.Int64
 	paces  pacer
 	closed bool
 }
@@ -149,6 +150,9 @@ func (b *Bin) Backlog() (waiting, failed int) {
 
 // Deleted counts the directory entries deleted since Open.
 func (b *Bin) Deleted() int64 { return b.freed.Load() }
+
+// Pauses counts how often deletion rested to keep to the rate.
+func (b *Bin) Pauses() int64 { return b.pauses.Load() }
 
 // Wait blocks until everything that was put before the call is deleted, or
 // has been tried and failed: then the error names it. It ends early with

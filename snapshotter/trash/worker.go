@@ -117,6 +117,7 @@ func (b *Bin) pace(ctx context.Context) error {
 	const slice = 100 * time.Millisecond
 	rest := slice - time.Since(p.began)
 	if rest > 0 && !b.short() {
+		b.pauses.Add(1)
 		t := time.NewTimer(rest)
 		defer t.Stop()
 		select {
