@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
@@ -21,6 +22,7 @@ By hand it knows:
 
   varve-cni doctor  [-o text|json] [--data-dir DIR]    each lease and why it is alive or dead; what belongs to none
   varve-cni reclaim --network NAME [--data-dir DIR]    free the dead leases of a network
+  varve-cni dismantle --conf FILE                      take away the bridge and rules of a network without pods (- reads stdin)
   varve-cni version                                    this program's version
 `
 
@@ -36,8 +38,9 @@ func (e *Engine) Command(args []string, stdout, stderr io.Writer) error {
 	dataDir := f.String("data-dir", ipam.DefaultDataDir, "folder of the lease stores")
 	output := f.String("o", "text", "text or json")
 	network := f.String("network", "", "name of the network")
+	conf := f.String("conf", "", "configuration list of the network; - is standard input")
 	switch name {
-	case "doctor", "reclaim", "version":
+	case "doctor", "reclaim", "dismantle", "version":
 	case "help", "-h", "--help":
 		_, err := io.WriteString(stdout, usage)
 		return err
@@ -61,6 +64,9 @@ func (e *Engine) Command(args []string, stdout, stderr io.Writer) error {
 		_, _ = fmt.Fprintf(stdout, "freed %d\n", n)
 		return err
 	}
+	if name == "dismantle" {
+		return e.dismantleCommand(*conf, stdout)
+	}
 	if *output != "text" && *output != "json" {
 		return fmt.Errorf("%w: -o %q: want text or json", ErrUsage, *output)
 	}
@@ -72,6 +78,27 @@ func (e *Engine) Command(args []string, stdout, stderr io.Writer) error {
 		return found.WriteJSON(stdout)
 	}
 	return found.WriteText(stdout)
+}
+
+func (e *Engine) dismantleCommand(file string, stdout io.Writer) error {
+	if file == "" {
+		return fmt.Errorf("%w: dismantle needs --conf FILE", ErrUsage)
+	}
+	var conf []byte
+	var err error
+	if file == "-" {
+		conf, err = io.ReadAll(os.Stdin)
+	} else {
+		conf, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return err
+	}
+	stays, err := e.Dismantle(conf)
+	for _, s := range stays {
+		_, _ = fmt.Fprintln(stdout, "stays:", s)
+	}
+	return err
 }
 
 func printVersion(w io.Writer) error {

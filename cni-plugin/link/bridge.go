@@ -66,7 +66,11 @@ func (h *Host) addBridge(b Bridge) (netlink.Link, error) {
 	if attrs.MTU = b.MTU; attrs.MTU == 0 {
 		attrs.MTU = h.uplinkMTU()
 	}
-	err := h.h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs})
+	made := &netlink.Bridge{LinkAttrs: attrs}
+	err := h.h.LinkAdd(made)
+	if err == nil {
+		err = h.h.LinkSetAlias(made, bridgeAlias) // the kernel takes none with a new link
+	}
 	if err != nil && !errors.Is(err, syscall.EEXIST) {
 		return nil, fmt.Errorf("bridge %s: make: %w", b.Name, err)
 	}

@@ -48,15 +48,18 @@ type Port struct {
 	ContainerPort uint16     `json:"containerPort"`
 }
 
+// netPrefix is what the names of the networks' chains begin with.
+const netPrefix = "net-"
+
 // chain is the name of the network's chain. A network whose configuration
-// changes gets a new chain for its new pods; the old one goes with Sweep.
+// changes gets a new chain for its new pods; the old one goes with Dismantle.
 func (n Net) chain() string {
 	data, err := json.Marshal(n)
 	if err != nil {
 		panic(err) // prefixes and booleans always marshal
 	}
 	sum := sha256.Sum256(data)
-	return "net-" + hex.EncodeToString(sum[:8])
+	return netPrefix + hex.EncodeToString(sum[:8])
 }
 
 // Serves tells whether p is reached at a pod's address a.

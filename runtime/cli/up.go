@@ -53,10 +53,12 @@ func downCommand(g *globals) *cobra.Command {
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "down",
-		Short: "Stop the daemons that `varve up` started",
-		Long: `Stop the daemons that "varve up" started. Pods that run go on running, but
-cannot be removed until the daemons are up again; so without --force the
-command refuses while there are any.`,
+		Short: "Stop the daemons that `varve up` started, and take the idle network away",
+		Long: `Stop the daemons that "varve up" started, and take away the bridge and the
+packet rules of the network, unless it has attachments; the next pod brings
+them back. Pods that run go on running, but cannot be removed until the daemons
+are up again; so without --force the command refuses while there are any, and
+with it the network stays.`,
 		Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !force {
@@ -79,6 +81,11 @@ command refuses while there are any.`,
 				all = append(all, daemonState{d, state})
 			}
 			supervise.RemoveCgroupParent()
+			if !force {
+				stays, err := network.New(g.Config).Dismantle(cmd.Context())
+				fmt.Fprint(g.Err, stays)
+				errs = append(errs, err)
+			}
 			errs = append(errs, g.print(all, func() error { return g.daemonTable(all) }))
 			return errors.Join(errs...)
 		},
