@@ -36,10 +36,20 @@ func openStore(ctx context.Context, p pool, size int64) error {
 	} else if err != nil {
 		return err
 	}
-	if err := mountStore(ctx, p); err != nil {
-		return fmt.Errorf("mount the store %s: %w", p.store, err)
+	info, err := os.Stat(p.store)
+	if err != nil {
+		return err
 	}
-	return growStore(p, size)
+	if size != 0 && size < info.Size() {
+		return fmt.Errorf("store size %d: %s has %d bytes, and a store never shrinks: set at least that, or 0", size, p.store, info.Size())
+	}
+	if err := mountStore(ctx, p); err != nil {
+		return errors.Join(fmt.Errorf("mount the store %s: %w", p.store, err), p.close())
+	}
+	if err := growStore(p, max(size, info.Size())); err != nil {
+		return errors.Join(fmt.Errorf("grow the store %s: %w", p.store, err), p.close())
+	}
+	return nil
 }
 
 // makeStore formats the file under another name first: a store.xfs that is
@@ -130,15 +140,14 @@ func mountStore(ctx context.Context, p pool) error {
 	})
 }
 
+// growStore gives file, device and file system that size, also when a crash
+// came after the first or the second.
 func growStore(p pool, size int64) error {
-	info, err := os.Stat(p.store)
-	if err != nil {
-		return err
-	}
-	if size != 0 && size < info.Size() {
-		return fmt.Errorf("store size %d: %s has %d bytes, and a store never shrinks: set at least that, or 0", size, p.store, info.Size())
-	}
 	return volume.Effect("csi.store.grow", func() error {
+		info, err := os.Stat(p.store)
+		if err != nil {
+			return err
+		}
 		if size > info.Size() {
 			if err := os.Truncate(p.store, size); err != nil {
 				return noRoom(err)
@@ -148,8 +157,6 @@ func growStore(p pool, size int64) error {
 		if err != nil {
 			return err
 		}
-		// Also without a wish to grow: a crash may have come after Truncate.
-		size = max(size, info.Size())
 		if dev.Size < size {
 			if err := loop.Resize(dev.Path); err != nil {
 				return err
@@ -161,16 +168,22 @@ func growStore(p pool, size int64) error {
 
 // closeStore takes the store away; one that is in use stays.
 func closeStore(p pool) error {
-	err := mount.Unmount(p.base)
-	if errors.Is(err, mount.ErrBusy) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
 	dev, ok, err := storeDevice(p.store)
 	if err != nil || !ok {
 		return err
+	}
+	at, err := mount.At(p.base)
+	if err != nil {
+		return err
+	}
+	if n := len(at); n > 0 && at[n-1].Device == dev.Number {
+		err := mount.Unmount(p.base)
+		if errors.Is(err, mount.ErrBusy) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 	// Another mount namespace may have copied the mount: then the device goes
 	// when that does, and a start before then finds it.

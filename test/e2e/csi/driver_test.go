@@ -139,7 +139,7 @@ func (d *driver) tryStart(env ...string) error {
 	exited := make(chan error, 1)
 	go func() { exited <- d.cmd.Wait() }()
 	for {
-		if _, err = d.Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true)); err == nil {
+		if _, err = d.Probe(ctx, &csi.ProbeRequest{}); err == nil {
 			go func() { _ = <-exited }()
 			return nil
 		}
