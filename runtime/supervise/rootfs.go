@@ -115,7 +115,7 @@ func (s *Supervisor) image(ctx context.Context, c *corev1.Container) (image.Imag
 	img, err := s.images.Get(ctx, c.Image)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		if c.ImagePullPolicy == corev1.PullNever {
-			return img, fmt.Errorf("container %q: %w, and imagePullPolicy is Never; `varve image load` or `varve image pull` brings it", c.Name, err)
+			return img, fmt.Errorf("container %q: imagePullPolicy is Never, and %w", c.Name, err)
 		}
 		img, err = s.images.Pull(ctx, c.Image, image.PullOptions{})
 	}

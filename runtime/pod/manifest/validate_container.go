@@ -2,8 +2,10 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"path"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,7 +81,8 @@ func validateResources(p *problems, at string, r *corev1.ResourceRequirements) {
 		path string
 		list corev1.ResourceList
 	}{{at + ".limits", r.Limits}, {at + ".requests", r.Requests}} {
-		for name, q := range list.list {
+		for _, name := range slices.Sorted(maps.Keys(list.list)) {
+			q := list.list[name]
 			at := list.path + "[" + string(name) + "]"
 			if name != corev1.ResourceCPU && name != corev1.ResourceMemory {
 				p.add(at, "not supported, only cpu and memory")
@@ -89,7 +92,8 @@ func validateResources(p *problems, at string, r *corev1.ResourceRequirements) {
 			}
 		}
 	}
-	for name, limit := range r.Limits {
+	for _, name := range slices.Sorted(maps.Keys(r.Limits)) {
+		limit := r.Limits[name]
 		if request, ok := r.Requests[name]; ok && request.Cmp(limit) > 0 {
 			p.add(at+".requests["+string(name)+"]", "%s: is more than the limit, %s", request.String(), limit.String())
 		}

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -40,11 +41,12 @@ func validateMeta(p *problems, m *metav1.ObjectMeta) {
 	if m.Namespace != "" {
 		p.check("metadata.namespace", m.Namespace, validation.IsDNS1123Label(m.Namespace))
 	}
-	for k, v := range m.Labels {
+	for _, k := range slices.Sorted(maps.Keys(m.Labels)) {
+		v := m.Labels[k]
 		p.check("metadata.labels", k, validation.IsQualifiedName(k))
 		p.check("metadata.labels["+k+"]", v, validation.IsValidLabelValue(v))
 	}
-	for k := range m.Annotations {
+	for _, k := range slices.Sorted(maps.Keys(m.Annotations)) {
 		p.check("metadata.annotations", k, validation.IsQualifiedName(strings.ToLower(k)))
 	}
 }

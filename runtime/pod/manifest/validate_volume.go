@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -41,7 +42,7 @@ func validateSource(p *problems, at string, v *corev1.VolumeSource) {
 		if !path.IsAbs(h.Path) || slices.Contains(strings.Split(h.Path, "/"), "..") {
 			p.add(at+".hostPath.path", "%q: must be an absolute path without \"..\"", h.Path)
 		}
-		p.oneOf(at+".hostPath.type", string(*h.Type), "", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
+		p.oneOf(at+".hostPath.type", string(*h.Type), string(corev1.HostPathUnset), "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
 	}
 	if c := v.PersistentVolumeClaim; c != nil {
 		sources++
@@ -64,7 +65,8 @@ func validateClaim(claim *corev1.PersistentVolumeClaim) []error {
 		path string
 		list corev1.ResourceList
 	}{{"spec.resources.requests", spec.Resources.Requests}, {"spec.resources.limits", spec.Resources.Limits}} {
-		for name, q := range list.list {
+		for _, name := range slices.Sorted(maps.Keys(list.list)) {
+			q := list.list[name]
 			if name != corev1.ResourceStorage {
 				p.add(list.path+"["+string(name)+"]", "not supported, only storage")
 			} else if q.Sign() <= 0 {
