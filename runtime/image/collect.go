@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/metadata"
@@ -20,83 +21,6 @@ import (
 
 	"github.com/varve-project/varve/internal/failpoint"
 )
-
-// PruneReport says what a Prune removed, or would remove.
-type PruneReport struct {
-	// Images are names without a container, when asked for.
-	Images []string `json:"images,omitempty"`
-	// Blobs are content that nothing refers to, Ingests half-written content.
-	Blobs   []digest.Digest `json:"blobs,omitempty"`
-	Ingests []string        `json:"ingests,omitempty"`
-	// Snapshots are layers that nothing refers to, by the snapshotter's name.
-	Snapshots []string `json:"snapshots,omitempty"`
-	// Bytes are those of Blobs and Ingests; what Snapshots hold is not known
-	// without asking the snapshotter for each.
-	Bytes int64 `json:"bytes"`
-}
-
-// PruneOptions say how far a Prune goes.
-type PruneOptions struct {
-	// All also removes the names of images that no container or mount uses.
-	All bool
-	// DryRun changes nothing and only reports. What only the images named in
-	// the report hold is not among its blobs and layers then.
-	DryRun bool
-}
-
-// Prune removes what nothing refers to: content of removed images, what a
-// crash left half-done, layers without a record. Layers under a container
-// stay. It returns once the space is free again.
-func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
-	ctx = s.context(ctx)
-	var unused []string
-	if o.All {
-		var err error
-		if unused, err = s.unused(ctx); err != nil {
-			return PruneReport{}, fmt.Errorf("prune images: %w", err)
-		}
-		for _, name := range unused {
-			if o.DryRun {
-				break
-			}
-			if err := s.images.Delete(ctx, name); err != nil && !errdefs.IsNotFound(err) {
-				return PruneReport{}, fmt.Errorf("prune image %s: %w", name, err)
-			}
-		}
-	}
-	report, err := s.collect(ctx, o.DryRun)
-	report.Images = unused
-	if err != nil {
-		return report, fmt.Errorf("prune images: %w", err)
-	}
-	if o.DryRun {
-		return report, nil
-	}
-	return report, s.backend.cleanup(ctx)
-}
-
-// unused lists the names that no snapshot was made from.
-func (s *Store) unused(ctx context.Context) ([]string, error) {
-	inUse, err := s.containers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	used := map[string]bool{}
-	for _, info := range inUse {
-		used[info.Labels[labelImage]] = true
-	}
-	records, err := s.images.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, record := range records {
-		if !used[record.Name] {
-			names = append(names, record.Name)
-		}
-	}
-	return names, nil
-}
 
 // Remove forgets the name and frees the content and layers that nothing else
 // needs. Layers under a container stay until its snapshot is released. The
@@ -110,16 +34,19 @@ func (s *Store) Remove(ctx context.Context, ref string) error {
 	if err := s.images.Delete(ctx, record.Name); err != nil {
 		return fmt.Errorf("remove image %s: %w", record.Name, err)
 	}
-	if _, err := s.collect(ctx, false); err != nil {
+	if _, err := s.collect(ctx, false, record.Name); err != nil {
 		return fmt.Errorf("image %s is removed, its space is not free yet; run `varve image prune`: %w", record.Name, err)
 	}
 	return nil
 }
 
+// collectTimeout bounds a collection: while it runs, nobody else adds anything.
+const collectTimeout = time.Minute
+
 // collectQuietly tidies after a call that has an outcome of its own. What it
-// cannot do now, the next collection does.
-func (s *Store) collectQuietly(ctx context.Context) {
-	if _, err := s.collect(context.WithoutCancel(ctx), false); err != nil {
+// cannot do now, the next collection does. For done see dropDeadLeases.
+func (s *Store) collectQuietly(ctx context.Context, done string) {
+	if _, err := s.collect(context.WithoutCancel(ctx), false, done); err != nil {
 		log.G(ctx).WithError(err).Error("image store: garbage stays until the next `varve image prune`")
 	}
 }
@@ -128,7 +55,9 @@ func (s *Store) collectQuietly(ctx context.Context) {
 // with it: a level, not a log of what was dirty, so that a crash between the
 // two is mended by the next one. The gate is closed all the while, which keeps
 // other processes from adding references meanwhile.
-func (s *Store) collect(ctx context.Context, dryRun bool) (PruneReport, error) {
+func (s *Store) collect(ctx context.Context, dryRun bool, done string) (PruneReport, error) {
+	ctx, cancel := context.WithTimeout(ctx, collectTimeout)
+	defer cancel()
 	closed, err := s.gate.close(ctx)
 	if err != nil {
 		return PruneReport{}, err
@@ -137,7 +66,7 @@ func (s *Store) collect(ctx context.Context, dryRun bool) (PruneReport, error) {
 	bolt := &collectorBolt{transactor: transactor{path: s.metaPath()}, snapshotter: s.opts.Snapshotter, dryRun: dryRun}
 	db := metadata.NewDB(bolt, noContent{}, nil)
 	if !dryRun {
-		if err := s.dropDeadLeases(ctx, metadata.NewLeaseManager(db)); err != nil {
+		if err := s.dropDeadLeases(ctx, metadata.NewLeaseManager(db), done); err != nil {
 			return PruneReport{}, err
 		}
 	}

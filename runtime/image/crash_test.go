@@ -5,19 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/varve-project/varve/test/built"
 	"github.com/varve-project/varve/test/images"
@@ -184,53 +178,5 @@ func TestKillDuringMount(t *testing.T) {
 		}
 		p.kill(t, n.varve(bin, "image", "unmount", at))
 		clean(p)
-	}
-}
-
-// A pull that was killed is taken up where it was by the next one.
-func TestPullResumesAfterKill(t *testing.T) {
-	n, bin := newCLINode(t), built.Path(t, "varve")
-	stalled, from := make(chan struct{}, 1), atomic.Value{}
-	ref := fakeRegistry(t, bigLayer(), func(w http.ResponseWriter, r *http.Request, _ digest.Digest, path string) bool {
-		info, err := os.Stat(path)
-		if err != nil || info.Size() < 1<<20 || r.Method != http.MethodGet {
-			return false
-		}
-		if span := r.Header.Get("Range"); span != "" {
-			from.Store(span)
-			return false
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return false
-		}
-		defer func() { _ = f.Close() }()
-		w.Header().Set("Content-Length", fmt.Sprint(info.Size()))
-		_, _ = io.CopyN(w, f, 2<<20)
-		w.(http.Flusher).Flush()
-		stalled <- struct{}{}
-		<-r.Context().Done()
-		return true
-	})
-	cmd := n.varve(bin, "image", "pull", ref)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	<-stalled
-	for range 500 { // until the client has written some of it
-		if data, _ := filepath.Glob(filepath.Join(n.options.Root, "content", "ingest", "*", "data")); len(data) == 1 {
-			if info, err := os.Stat(data[0]); err == nil && info.Size() >= 1<<20 {
-				break
-			}
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	if out, err := n.varve(bin, "image", "pull", ref).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if span, _ := from.Load().(string); span == "" || strings.HasPrefix(span, "bytes=0-") {
-		t.Errorf("the second pull asked for the range %q, want one from the middle", span)
 	}
 }

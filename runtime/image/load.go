@@ -17,7 +17,8 @@ import (
 // Load reads every image of an OCI layout directory, an OCI archive or a
 // docker archive (plain, gzip or zstd; "-" reads standard input) and records
 // it under its name in the archive, or under o.Name. Every blob's digest is
-// verified. What fails leaves no name and no content.
+// verified. An image that fails leaves no name and no content; those before it
+// in the archive are loaded and returned with the error.
 func (s *Store) Load(ctx context.Context, path string, o LoadOptions) (loaded []Image, err error) {
 	ctx = s.context(ctx)
 	m, err := matcher(o.Platform)
@@ -29,12 +30,12 @@ func (s *Store) Load(ctx context.Context, path string, o LoadOptions) (loaded []
 			return nil, err
 		}
 	}
-	leased, end, err := s.begin(ctx)
+	leased, end, err := s.begin(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	defer s.collectQuietly(ctx)
-	defer end()
+	defer s.collectQuietly(ctx, "")
+	defer end(false)
 	b, err := s.openBundle(leased, path, o)
 	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", path, err)

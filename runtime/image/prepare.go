@@ -148,7 +148,7 @@ func (s *Store) Release(ctx context.Context, key string) error {
 	}
 	img, err := s.Get(ctx, info.Labels[labelImage])
 	if err != nil || img.ChainID.String() != layerName(info.Parent) {
-		s.collectQuietly(ctx)
+		s.collectQuietly(ctx, "")
 	}
 	return nil
 }
@@ -183,6 +183,8 @@ func (s *Store) containers(ctx context.Context) ([]snapshots.Info, error) {
 // walk lists everything in the snapshotter. containerd's own overlay answers
 // NotFound when it has never held anything.
 func (s *Store) walk(ctx context.Context, fn func(snapshots.Info)) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	err := s.backend.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		fn(info)
 		return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 )
@@ -23,8 +24,8 @@ const (
 )
 
 // Pull fetches ref and records it under its full name. Every blob's digest is
-// verified. What an interrupted Pull has fetched is used by the next one. A
-// registry on a loopback address gets plain http without being asked.
+// verified. What a Pull has fetched that was interrupted or killed is used when
+// it is repeated within a day. A registry on a loopback address gets plain http without being asked.
 func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, error) {
 	ctx = s.context(ctx)
 	name, err := Normalize(ref)
@@ -43,28 +44,41 @@ func (s *Store) Pull(ctx context.Context, ref string, o PullOptions) (Image, err
 	if err != nil {
 		return Image{}, fmt.Errorf("pull %s: %w", name, err)
 	}
-	leased, end, err := s.begin(ctx)
+	leased, end, err := s.begin(ctx, name)
 	if err != nil {
 		return Image{}, err
 	}
-	defer s.collectQuietly(ctx)
-	defer end()
+	img, err := s.pull(leased, fetcher, candidate{name: name, target: target, platform: o.Platform}, m, o)
+	if err != nil && ctx.Err() != nil {
+		// Interrupted: the next try goes on from here.
+		end(true)
+		return Image{}, fmt.Errorf("pull %s: %w", name, err)
+	}
+	end(false)
+	s.collectQuietly(ctx, name)
+	if err != nil {
+		return Image{}, fmt.Errorf("pull %s: %w", name, err)
+	}
+	return img, nil
+}
+
+func (s *Store) pull(ctx context.Context, fetcher remotes.Fetcher, c candidate, m platforms.MatchComparer, o PullOptions) (Image, error) {
 	fetch := func(ctx context.Context, d ocispec.Descriptor) error {
 		return s.fetchBlob(ctx, fetcher, d, o.Progress)
 	}
-	c := candidate{name: name, target: target, platform: o.Platform}
-	if c.resolved, err = s.follow(leased, target, m, fetch); err != nil {
-		return Image{}, fmt.Errorf("pull %s: %w", name, err)
+	var err error
+	if c.resolved, err = s.follow(ctx, c.target, m, fetch); err != nil {
+		return Image{}, err
 	}
-	group, gctx := errgroup.WithContext(leased)
+	group, gctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelFetches)
 	for _, layer := range c.resolved.manifest.Layers {
 		group.Go(func() error { return fetch(gctx, layer) })
 	}
 	if err := group.Wait(); err != nil {
-		return Image{}, fmt.Errorf("pull %s: %w", name, err)
+		return Image{}, err
 	}
-	return s.admit(leased, c, o.Unpack, o.Progress)
+	return s.admit(ctx, c, o.Unpack, o.Progress)
 }
 
 func resolver(o PullOptions) remotes.Resolver {

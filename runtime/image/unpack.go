@@ -27,7 +27,7 @@ func (s *Store) Unpack(ctx context.Context, img Image, p Progress) error {
 	if done || err != nil {
 		return err
 	}
-	ctx, end, err := s.begin(ctx)
+	ctx, end, err := s.begin(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -35,10 +35,10 @@ func (s *Store) Unpack(ctx context.Context, img Image, p Progress) error {
 	if err == nil {
 		err = s.unpackLayers(ctx, img.Name, r, p)
 	}
-	end()
+	end(false)
 	if err != nil {
 		// What the failed unpack committed belongs to nobody.
-		s.collectQuietly(ctx)
+		s.collectQuietly(ctx, "")
 		return fmt.Errorf("unpack image %s: %w", img.Name, err)
 	}
 	return nil
