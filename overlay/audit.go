@@ -115,7 +115,7 @@ func compare(l layout, disk onDisk, records []metadata.Record) (orphans []string
 		}
 	}
 	for _, p := range disk.usages {
-		if !layers[l.layer(filepath.Base(p))] {
+		if !layers[filepath.Join(l.layers(), filepath.Base(p))] {
 			orphans = append(orphans, p)
 		}
 	}

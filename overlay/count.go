@@ -77,7 +77,7 @@ func (c *counter) dir(at int, name string, depth int) error {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || vanished(err) {
 			return nil
 		}
 		if err != nil {

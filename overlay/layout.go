@@ -3,28 +3,39 @@ package overlay
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
 )
 
 // layout names everything below the root. Layers lie directly in one
-// directory under their number: containerd's mount compacts a lowerdir list
-// to paths relative to the layers' common directory, and a bare number there
-// leaves room for 500 layers in the one page that mount(2) takes.
+// directory under their number, written in base 36: containerd's mount
+// compacts a lowerdir list to paths relative to the layers' common directory,
+// and with names of four or five letters all 500 layers that the kernel takes
+// fit into the one page of options that mount(2) takes.
 type layout struct{ root string }
+
+// short is the directory name of the snapshot with the store's number id.
+func short(id string) string {
+	n, err := strconv.ParseUint(id, 10, 64)
+	if err != nil {
+		return id // the store numbers in decimal; this is no number of its
+	}
+	return strconv.FormatUint(n, 36)
+}
 
 // layer is a snapshot's own files: the upper directory while it is active, a
 // lower one once it is committed.
-func (l layout) layer(id string) string { return filepath.Join(l.layers(), id) }
+func (l layout) layer(id string) string { return filepath.Join(l.layers(), short(id)) }
 func (l layout) layers() string         { return filepath.Join(l.root, "layers") }
 
 // work is overlay's scratch directory beside an active snapshot's layer.
-func (l layout) work(id string) string { return filepath.Join(l.works(), id) }
+func (l layout) work(id string) string { return filepath.Join(l.works(), short(id)) }
 func (l layout) works() string         { return filepath.Join(l.root, "work") }
 
 // usage is the note of what a committed layer takes; see usage.go.
-func (l layout) usage(id string) string { return filepath.Join(l.usages(), id) }
+func (l layout) usage(id string) string { return filepath.Join(l.usages(), short(id)) }
 func (l layout) usages() string         { return filepath.Join(l.root, "usage") }
 
 // bottom is the empty directory under a snapshot without parent: an empty

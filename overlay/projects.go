@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -229,10 +228,4 @@ func (p *projects) Close() error {
 		return nil
 	}
 	return p.fs.Close()
-}
-
-// isNumber tells our own directory names from others.
-func isNumber(path string) bool {
-	_, err := strconv.ParseUint(filepath.Base(path), 10, 64)
-	return err == nil
 }
