@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -237,5 +236,13 @@ func wantCode(t *testing.T, out []byte, err error, code uint, text string) {
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return err == nil || !os.IsNotExist(err) && err != fs.ErrNotExist
+	return err == nil
+}
+
+// deleteLink takes an attachment's link away, as when its namespace dies.
+func (n *network) deleteLink(a *attachment) {
+	n.t.Helper()
+	l, err := netlink.LinkByName(a.res.Interfaces[1].Name)
+	must(n.t, err)
+	must(n.t, netlink.LinkDel(l))
 }

@@ -101,7 +101,7 @@ func (s *Store) ownerless(owner string) (bool, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return true, nil
 	}
-	lock, err := flock.Try(path)
+	lock, err := lockFile(path, flock.Try)
 	if errors.Is(err, flock.ErrHeld) {
 		return false, nil
 	}

@@ -17,17 +17,16 @@ type KeyLock struct {
 }
 
 // Lock blocks until no other process works on k.
-func (s *Store) Lock(k Key) (*KeyLock, error) { return s.lock(k, flock.Acquire) }
+func (s *Store) Lock(k Key) (*KeyLock, error) { return lockFile(s.keyLockPath(k), flock.Acquire) }
 
 // TryLock is Lock that returns an error wrapping flock.ErrHeld at once when
 // another process works on k.
-func (s *Store) TryLock(k Key) (*KeyLock, error) { return s.lock(k, flock.Try) }
+func (s *Store) TryLock(k Key) (*KeyLock, error) { return lockFile(s.keyLockPath(k), flock.Try) }
 
-// lock takes the lock file's lock and makes sure that it is still the file of
+// lockFile takes the lock file's lock and makes sure that it is still the file of
 // that name: a holder removes it on its way out, and who waited on the old
 // file must not take it for the new one.
-func (s *Store) lock(k Key, acquire func(string) (*flock.Lock, error)) (*KeyLock, error) {
-	path := s.keyLockPath(k)
+func lockFile(path string, acquire func(string) (*flock.Lock, error)) (*KeyLock, error) {
 	for {
 		l, err := acquire(path)
 		if err != nil {

@@ -7,10 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/varve-project/varve/internal/flock"
 )
 
-// Tidy removes the temporary files that killed processes left. A file of a
-// write under way is milliseconds old; those taken are a minute old at least.
+// Tidy removes the temporary files and lock files that killed processes left. A
+// temporary file of a write under way is milliseconds old; those taken are a
+// minute old at least. A lock file is taken when nobody holds it.
 func (s *Store) Tidy() error {
 	var errs []error
 	for _, dir := range []string{s.dir, s.path("leases")} {
@@ -28,6 +31,26 @@ func (s *Store) Tidy() error {
 			}
 		}
 	}
+	errs = append(errs, s.tidyLocks())
 	s.dropOld()
+	return errors.Join(errs...)
+}
+
+func (s *Store) tidyLocks() error {
+	entries, err := os.ReadDir(s.path("locks"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{err}
+	for _, e := range entries {
+		lock, err := lockFile(s.path("locks/"+e.Name()), flock.Try)
+		if errors.Is(err, flock.ErrHeld) {
+			continue
+		}
+		if err == nil {
+			err = lock.Release()
+		}
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }

@@ -1,0 +1,134 @@
+package attach_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// heavy asks for everything that an ADD can make.
+func heavy() map[string]any {
+	return map[string]any{
+		"portMappings": []any{map[string]any{"hostPort": 8080, "containerPort": 80}, map[string]any{"hostPort": 5353, "containerPort": 53, "protocol": "udp"}},
+		"bandwidth":    map[string]any{"ingressRate": 80_000_000, "ingressBurst": 800_000, "egressRate": 40_000_000, "egressBurst": 800_000},
+	}
+}
+
+// points runs a call once and returns the failpoints that it passed, in order
+// and each once.
+func (n *network) points(command, id, netns string) []string {
+	n.t.Helper()
+	log := filepath.Join(n.t.TempDir(), "points")
+	n.env = []string{"VARVE_FAILPOINT_LOG=" + log}
+	defer func() { n.env = nil }()
+	if out, err := n.call(command, id, netns, map[string]any{"runtimeConfig": heavy()}); err != nil {
+		n.t.Fatalf("%s: %v: %s", command, err, out)
+	}
+	data, err := os.ReadFile(log)
+	must(n.t, err)
+	var list []string
+	seen := map[string]bool{}
+	for p := range strings.SplitSeq(strings.TrimSpace(string(data)), "\n") {
+		if !seen[p] {
+			seen[p] = true
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// killed runs a call that dies at a failpoint.
+func (n *network) killed(command, id, netns, point string) {
+	n.t.Helper()
+	n.env = []string{"VARVE_FAILPOINT=" + point + "=kill"}
+	defer func() { n.env = nil }()
+	out, err := n.call(command, id, netns, map[string]any{"runtimeConfig": heavy()})
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		n.t.Fatalf("%s was not killed at %s: %v: %s", command, point, err, out)
+	}
+}
+
+func (n *network) works(command, id, netns string) {
+	n.t.Helper()
+	if out, err := n.call(command, id, netns, map[string]any{"runtimeConfig": heavy()}); err != nil {
+		n.t.Errorf("%s: %v: %s", command, err, out)
+	}
+}
+
+// Killed at any step of an ADD, the next DEL leaves nothing, and so does the
+// next ADD of the same key followed by its DEL, and so does a GC.
+func TestKilledADD(t *testing.T) {
+	n := newNetwork(t, nil)
+	p := n.container("p", nil)
+	list := n.points("ADD", "p", p.ns.path)
+	if len(list) < 14 {
+		t.Fatalf("only %d failpoints in ADD: %v", len(list), list)
+	}
+	n.works("DEL", "p", p.ns.path)
+	for _, point := range list {
+		t.Run(point, func(t *testing.T) {
+			n.t = t
+			for name, repair := range map[string]func(id, netns string){
+				"DEL": func(id, netns string) { n.works("DEL", id, netns) },
+				"ADD and DEL": func(id, netns string) {
+					n.works("ADD", id, netns)
+					n.works("DEL", id, netns)
+				},
+				"GC": func(string, string) {
+					if out, err := n.call("GC", "", "", map[string]any{"cni.dev/valid-attachments": []any{}}); err != nil {
+						t.Errorf("GC: %v: %s", err, out)
+					}
+				},
+			} {
+				c := n.container(strings.ReplaceAll(name, " ", "-"), nil)
+				n.killed("ADD", c.id, c.ns.path, point)
+				repair(c.id, c.ns.path)
+				n.wantNothingStuck(name)
+			}
+		})
+	}
+}
+
+// Killed at any step of a DEL, another DEL finishes it, or a GC.
+func TestKilledDEL(t *testing.T) {
+	n := newNetwork(t, nil)
+	p := n.container("p", nil)
+	n.works("ADD", "p", p.ns.path)
+	list := n.points("DEL", "p", p.ns.path)
+	if len(list) < 10 {
+		t.Fatalf("only %d failpoints in DEL: %v", len(list), list)
+	}
+	for _, point := range list {
+		t.Run(point, func(t *testing.T) {
+			n.t = t
+			c := n.container("c", nil)
+			n.works("ADD", c.id, c.ns.path)
+			n.killed("DEL", c.id, c.ns.path, point)
+			n.works("DEL", c.id, c.ns.path)
+			n.wantNothingStuck("DEL")
+
+			n.works("ADD", c.id, c.ns.path)
+			n.killed("DEL", c.id, c.ns.path, point)
+			if out, err := n.call("GC", "", "", map[string]any{"cni.dev/valid-attachments": []any{}}); err != nil {
+				t.Errorf("GC: %v: %s", err, out)
+			}
+			n.wantNothingStuck("GC")
+		})
+	}
+}
+
+// wantNothingStuck is wantNothingLeft but for lock files of killed processes,
+// which hold nothing and go with the next call on their key, or a GC.
+func (n *network) wantNothingStuck(after string) {
+	n.t.Helper()
+	for _, line := range n.left() {
+		if after == "GC" || !strings.HasPrefix(line, "locks ") {
+			n.t.Errorf("after %s: %s", after, line)
+		}
+	}
+}
