@@ -23,9 +23,11 @@ func (n *node) varve(bin string, args ...string) *exec.Cmd {
 	return exec.Command(bin, all...)
 }
 
-// newCLINode is a node whose store is where the command line keeps it.
+// newCLINode is a node whose store is where the command line keeps it. It is
+// in memory: a SIGKILL leaves the page cache alone, and a disk would only make
+// the syncs slow.
 func newCLINode(t *testing.T) *node {
-	n := newNode(t)
+	n := newNodeIn(t, "/run")
 	n.options.Root = filepath.Join(n.dir, "runtime", "images")
 	return n
 }

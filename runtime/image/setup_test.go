@@ -46,8 +46,14 @@ type node struct {
 // newNode starts the real varve-overlay.
 func newNode(t testing.TB) *node {
 	t.Helper()
+	return newNodeIn(t, "")
+}
+
+// newNodeIn starts it with everything in a new folder under parent.
+func newNodeIn(t testing.TB, parent string) *node {
+	t.Helper()
 	needRoot(t)
-	n := &node{dir: shortDir(t)}
+	n := &node{dir: shortDir(t, parent)}
 	n.options = image.Options{Root: filepath.Join(n.dir, "images"), Snapshotter: "varve-overlay", Address: filepath.Join(n.dir, "s.sock")}
 	n.start(t)
 	t.Cleanup(func() { n.stop(t) })
@@ -96,7 +102,7 @@ func (n *node) stop(t testing.TB) {
 func newBuiltinNode(t testing.TB) *node {
 	t.Helper()
 	needRoot(t)
-	n := &node{dir: shortDir(t)}
+	n := &node{dir: shortDir(t, "")}
 	n.options = image.Options{Root: filepath.Join(n.dir, "images"), Snapshotter: "overlay", Address: filepath.Join(n.dir, "s.sock")}
 	sn, err := builtin.NewSnapshotter(filepath.Join(n.dir, "snapshots"))
 	if err != nil {
@@ -114,9 +120,9 @@ func newBuiltinNode(t testing.TB) *node {
 }
 
 // shortDir is a temporary folder whose sockets fit in 108 bytes.
-func shortDir(t testing.TB) string {
+func shortDir(t testing.TB, parent string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "img")
+	dir, err := os.MkdirTemp(parent, "img")
 	if err != nil {
 		t.Fatal(err)
 	}
