@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/spf13/cobra"
@@ -45,13 +44,13 @@ func imageListCommand(g *globals) *cobra.Command {
 }
 
 func (g *globals) imageTable(all []image.Image) error {
-	head := []string{"NAME", "ID", "LAYERS", "SIZE", "ADDED"}
+	head := []string{"NAME", "ID", "LAYERS", "SIZE", "AGE"}
 	if g.Output == "wide" {
 		head = append(head, "PLATFORM", "DIGEST")
 	}
 	var rows [][]string
 	for _, img := range all {
-		row := []string{img.Name, shortID(img), strconv.Itoa(img.Layers), humanSize(img.Size), ago(img.Updated)}
+		row := []string{img.Name, shortID(img), strconv.Itoa(img.Layers), humanSize(img.Size), age(img.Updated)}
 		if g.Output == "wide" {
 			row = append(row, platforms.Format(img.Platform), img.Target.Digest.String())
 		}
@@ -78,20 +77,6 @@ func humanSize(n int64) string {
 		return fmt.Sprintf("%.0f %s", size, units[unit])
 	}
 	return fmt.Sprintf("%.3g %s", size, units[unit])
-}
-
-// ago prints how long ago t was, in its largest unit.
-func ago(t time.Time) string {
-	d := time.Since(t)
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%ds ago", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm ago", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh ago", int(d.Hours()))
-	}
-	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 }
 
 func imageInspectCommand(g *globals) *cobra.Command {
