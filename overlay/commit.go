@@ -108,7 +108,11 @@ func (d *Driver) settle(ctx context.Context, id string) (snapshots.Usage, error)
 	}
 	if d.config.SyncCommit {
 		failpoint.Hit("overlay.commit.sync.before")
-		if err := d.flush.Flush(ctx); err != nil {
+		err := syncFew(ctx, layer)
+		if errors.Is(err, errMany) {
+			err = d.flush.Flush(ctx)
+		}
+		if err != nil {
 			return unknown, err
 		}
 		failpoint.Hit("overlay.commit.sync.after")

@@ -10,8 +10,8 @@ import (
 )
 
 // flusher writes the file system's dirty data to the disk. It is syncfs(2)
-// and not an fsync per file: a layer has tens of thousands of files, and on
-// a journalling file system each fsync is a journal commit of its own.
+// and not an fsync per file: a layer may have tens of thousands of files, and
+// on a journalling file system each fsync is a journal commit of its own.
 // Calls that come while one runs share the next.
 type flusher struct {
 	// dir stays open: the kernel reports a failed write-back once to every

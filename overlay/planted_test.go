@@ -26,6 +26,7 @@ func TestPlantedFaults(t *testing.T) {
 	needsRoot(t)
 	for _, c := range conformance.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
 			plant, ok := faults[c.Name]
 			if !ok {
 				t.Fatal("no fault is planted for this case; add one to faults")

@@ -58,7 +58,10 @@ func Run(t *testing.T, able snapshotter.Capabilities, make Factory) {
 		if c.When != nil && !c.When(able) {
 			continue
 		}
-		t.Run(c.Name, func(t *testing.T) { c.Run(t, make(t)) })
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			c.Run(t, make(t))
+		})
 	}
 }
 
