@@ -63,17 +63,16 @@ func more(want, got []string) []string {
 	return list
 }
 
-// Tree lists every path below the folders, relative to the first's parent.
+// Tree lists every path in the folders, each with its folder's own name.
 func Tree(dirs ...string) ([]string, error) {
 	var all []string
-	base := filepath.Dir(dirs[0])
 	for _, dir := range dirs {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
 			if err == nil {
-				all = append(all, strings.TrimPrefix(path, base+"/"))
+				all = append(all, strings.TrimPrefix(path, filepath.Dir(dir)+"/"))
 			}
 			return err
 		})

@@ -23,10 +23,11 @@ func (p point) String() string { return fmt.Sprintf("%s@%d", p.name, p.nth) }
 
 func (p point) env() string { return fmt.Sprintf("VARVE_FAILPOINT=%s=kill@%d", p.name, p.nth) }
 
-// Prefixed is implemented by worlds whose calls run through other parts as
-// well: only points with this prefix are killed at, since the others have
-// tables of their own.
-type Prefixed interface{ Prefix() string }
+// Picker is implemented by worlds whose calls run through other parts as well,
+// or through several processes: only the points that it picks are killed at.
+type Picker interface {
+	Pick(name string, nth int) bool
+}
 
 // Keeper is implemented by worlds whose part leaves something in the kernel by
 // design when it is empty: a bridge, a table.
@@ -96,15 +97,12 @@ func settled(w World, before leak.Snapshot) (rest, error) {
 // pointsOf numbers the hits of one process and keeps those after the first
 // skip.
 func pointsOf(w World, names []string, skip int) []point {
-	prefix := ""
-	if p, ok := w.(Prefixed); ok {
-		prefix = p.Prefix()
-	}
+	picker, picks := w.(Picker)
 	count := map[string]int{}
 	var points []point
 	for i, name := range names {
 		count[name]++
-		if i >= skip && strings.HasPrefix(name, prefix) {
+		if i >= skip && (!picks || picker.Pick(name, count[name])) {
 			points = append(points, point{name, count[name]})
 		}
 	}

@@ -55,6 +55,9 @@ type Case[W World] struct {
 	// First means that the call is the part's first start in an empty
 	// folder. Setup and Call stay nil.
 	First bool
+	// Inside means that Setup runs under the same failpoint as Call: the
+	// process that is killed is one that Setup starts.
+	Inside bool
 }
 
 // Run runs the cases of a part. fresh makes a world; whatever it takes it
@@ -200,13 +203,20 @@ func prepare[W World](w W, c Case[W], env string) error {
 	if c.First {
 		return nil
 	}
-	if err := w.Start(); err != nil {
+	first := []string{}
+	if c.Inside {
+		first = []string{env}
+	}
+	if err := w.Start(first...); err != nil {
 		return err
 	}
 	if c.Setup != nil {
 		if err := c.Setup(w); err != nil {
 			return fmt.Errorf("set up: %w", err)
 		}
+	}
+	if c.Inside {
+		return nil
 	}
 	if err := w.Stop(); err != nil {
 		return fmt.Errorf("stop after the set-up: %w", err)
