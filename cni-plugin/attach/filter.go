@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
-	"github.com/varve-project/varve/cni-plugin/link"
 	"github.com/varve-project/varve/cni-plugin/rules"
 	"github.com/varve-project/varve/internal/failpoint"
 )
@@ -48,13 +47,6 @@ func (s *session) addRules(p *rules.Pod) error {
 	failpoint.Hit("cni.add.rules.after")
 	if err != nil {
 		return err
-	}
-	if p.Guard != "" {
-		// Behind the guard only: with it, the host routes its loopback
-		// addresses out of the bridge, and would take them in from there.
-		if err := link.SetSysctl("net/ipv4/conf/"+p.Guard+"/route_localnet", "1"); err != nil {
-			return err
-		}
 	}
 	return rules.ForgetStale(*p)
 }

@@ -34,18 +34,16 @@ func (s *session) planned(l *ipam.Lease) effects {
 		Owner: ownerName(l.Key), Ports: c.Ports, NoSNAT: !c.SNAT, MasqAll: c.MasqAll && c.SNAT,
 		Net: rules.Net{Masquerade: c.IPMasq, Exceptions: c.MasqExceptions},
 	}
-	hasV4 := false
 	for _, a := range l.Addresses {
 		p.Addresses = append(p.Addresses, a.Prefix.Addr())
-		hasV4 = hasV4 || a.Prefix.Addr().Is4()
+		if c.IsGateway && c.SNAT {
+			p.Gateways = append(p.Gateways, a.Gateway)
+		}
 	}
 	for _, set := range c.Ranges {
 		for _, r := range set {
 			p.Net.Subnets = appendNew(p.Net.Subnets, r.Subnet)
 		}
-	}
-	if len(c.Ports) > 0 && c.SNAT && hasV4 {
-		p.Guard = c.Bridge
 	}
 	fx.Rules = p
 	return fx

@@ -3,6 +3,7 @@ package attach_test
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -55,7 +56,22 @@ func TestMasqueradeWithExceptions(t *testing.T) {
 	must(t, p.del())
 }
 
+// With br_netfilter, which Kubernetes wants, bridged packets meet the rules once
+// more and earlier.
 func TestHostPorts(t *testing.T) {
+	for _, value := range []string{"1", "0"} {
+		t.Run("bridge-nf-call="+value, func(t *testing.T) {
+			for _, name := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+				if err := writeSysctl(name, value); err != nil && (value == "1" || !os.IsNotExist(err)) {
+					t.Skip("kernel lacks: br_netfilter")
+				}
+			}
+			testHostPorts(t)
+		})
+	}
+}
+
+func testHostPorts(t *testing.T) {
 	n := newNetwork(t, nil)
 	out := outside(t)
 	p := n.pod("p", ports(`{"hostPort":8080,"containerPort":80}`, `{"hostPort":5353,"containerPort":53,"protocol":"UDP"}`,
@@ -93,7 +109,7 @@ func TestHostPorts(t *testing.T) {
 }
 
 // loopbacks are the host's own loopback addresses by which host ports work.
-var loopbacks = []string{"127.0.0.1"}
+var loopbacks = []string{"127.0.0.1", "::1"}
 
 func TestHostPortBelongsToOnePod(t *testing.T) {
 	n := newNetwork(t, nil)
@@ -148,7 +164,9 @@ func TestUDPFlowFollowsTheHostPort(t *testing.T) {
 	}
 }
 
-func TestGuardDropsLoopbackOffTheWire(t *testing.T) {
+// Host ports on loopback addresses must not open the host's loopback services
+// to the pods.
+func TestPodsDoNotReachTheHostsLoopback(t *testing.T) {
 	n := newNetwork(t, nil)
 	p := n.pod("p", ports(`{"hostPort":8080,"containerPort":80}`))
 	(*namespace)(nil).serve(t, "tcp", 7777, "host")
@@ -178,6 +196,11 @@ func TestGuardDropsLoopbackOffTheWire(t *testing.T) {
 	}))
 	if got, err := p.ns.ask("tcp", "127.0.0.1:7777"); err == nil {
 		t.Errorf("a pod reached the host's loopback: %s", got)
+	}
+	// That the attack is one: with the sysctl that we do without, it works.
+	must(t, writeSysctl("net/ipv4/conf/"+n.bridge+"/route_localnet", "1"))
+	if _, err := p.ns.ask("tcp", "127.0.0.1:7777"); err != nil {
+		t.Errorf("this test tests nothing: %v", err)
 	}
 	must(t, p.del())
 }

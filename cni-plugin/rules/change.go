@@ -87,12 +87,21 @@ func (t *Table) present(n *named, mine []placed) ([]placed, error) {
 		}
 		for _, e := range mine {
 			val, ok := have[string(e.Key)]
-			if e.set == s && ok && (e.port == nil || bytes.Equal(val.Val, e.Val)) {
+			if e.set == s && ok && e.isMine(val) {
 				out = append(out, e)
 			}
 		}
 	}
 	return out, nil
+}
+
+// isMine tells whether the kernel's element of e's key is e. Under the pod's own
+// address it can only be; a host port may be another pod's by now.
+func (e placed) isMine(there nftables.SetElement) bool {
+	if e.loopback {
+		return there.Comment == e.Comment
+	}
+	return e.port == nil || bytes.Equal(there.Val, e.Val)
 }
 
 // dump reads a map, by key. A map that is not there is empty.
@@ -135,7 +144,7 @@ func (t *Table) Conflicts(p Pod) ([]Conflict, error) {
 		}
 		for _, e := range mine {
 			other, ok := have[string(e.Key)]
-			if e.set != s || !ok || e.shared || e.port != nil && bytes.Equal(other.Val, e.Val) {
+			if e.set != s || !ok || e.shared || (e.port != nil || e.loopback) && bytes.Equal(other.Val, e.Val) {
 				continue
 			}
 			c := Conflict{Port: e.port, Owner: other.Comment, element: e}

@@ -5,13 +5,15 @@
 //
 // The chains, in the order a packet meets them:
 //
-//	guard        prerouting, raw: no packet off the wire has a loopback address
-//	prerouting   dstnat - 10: to one of the host's addresses? then hostports
-//	output       dstnat - 10: the same for the host's own packets
-//	hostports    address and port looked up: mark, rewrite the destination
-//	postrouting  srcnat - 10: marked? then marked; from a pod? its network's
-//	marked       from the host's loopback: masquerade; exceptions by pod
-//	net-HASH     one per network: masquerade what leaves its subnets
+//	lo-out, lo6-out  output, raw: from loopback to loopback by a host port? then
+//	                 from the gateway's address (see loopback.go)
+//	prerouting       dstnat - 10: to one of the host's addresses? then hostports
+//	output           dstnat - 10: the same for the host's own packets
+//	hostports        address and port looked up: mark, rewrite the destination
+//	postrouting      srcnat - 10: marked? then marked; from a pod? its network's
+//	marked           by pod; from a gateway's address: masquerade
+//	net-HASH         one per network: masquerade what leaves its subnets
+//	lo-in, lo6-in    input, srcnat + 10: the answer back to the loopback address
 //
 // The priorities are ten before the standard ones, at which Docker and
 // kube-proxy sit, so that a host port is found before a service of theirs.

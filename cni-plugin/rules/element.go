@@ -14,6 +14,8 @@ type prefix = netip.Prefix
 var (
 	loopback4  = netip.MustParsePrefix("127.0.0.0/8")
 	loopback6  = netip.MustParsePrefix("::1/128")
+	source4    = netip.MustParsePrefix("127.0.0.1/32") // what the kernel chooses
+	source6    = netip.MustParsePrefix("::1/128")
 	multicast4 = netip.MustParsePrefix("224.0.0.0/4")
 	multicast6 = netip.MustParsePrefix("ff00::/8")
 )
@@ -28,6 +30,8 @@ type placed struct {
 	port *Port
 	// shared elements are several pods' and are left in place.
 	shared bool
+	// loopback elements go with those of the port, whose owner is theirs.
+	loopback bool
 }
 
 func family(a netip.Addr) int {
@@ -45,7 +49,7 @@ func (p Pod) elements(n *named) []placed {
 		out = append(out, placed{set: s, SetElement: e, port: port})
 	}
 	seen := map[int]bool{}
-	for _, a := range p.Addresses {
+	for k, a := range p.Addresses {
 		i := family(a)
 		add(n.pods[i], nftables.SetElement{Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: p.Net.chain()}}, nil)
 		if v := p.policy(); v != nil && len(p.Ports) > 0 {
@@ -59,15 +63,13 @@ func (p Pod) elements(n *named) []placed {
 		seen[i] = true
 		for _, port := range p.Ports {
 			if port.Serves(a) {
-				s, key := portKey(n, port, i)
+				s, key := portKey(n.any[i], n.host[i], port)
 				add(s, nftables.SetElement{Key: key, Val: append(a.AsSlice(), be16(port.ContainerPort)...)}, &port)
 			}
 		}
-	}
-	if p.Guard != "" {
-		name := make([]byte, unix.IFNAMSIZ)
-		copy(name, p.Guard)
-		out = append(out, placed{set: n.guarded, SetElement: nftables.SetElement{Key: name}, shared: true})
+		if k < len(p.Gateways) && len(p.Ports) > 0 && !p.NoSNAT {
+			out = append(out, p.loopback(n, p.Gateways[k])...)
+		}
 	}
 	return out
 }
@@ -83,12 +85,28 @@ func (p Pod) policy() *expr.Verdict {
 	return nil
 }
 
-func portKey(n *named, p Port, i int) (*nftables.Set, []byte) {
+// loopback are the elements by which the host's own packets to its loopback
+// addresses get the gateway's address as their source.
+func (p Pod) loopback(n *named, gateway netip.Addr) []placed {
+	i := family(gateway)
+	out := []placed{{set: n.gateways[i], SetElement: nftables.SetElement{Key: gateway.AsSlice()}, shared: true}}
+	for _, port := range p.Ports {
+		if any := !port.HostIP.IsValid() || port.HostIP.IsUnspecified(); !port.Serves(gateway) || !any && !port.HostIP.IsLoopback() {
+			continue
+		}
+		s, key := portKey(n.loAny[i], n.loHost[i], port)
+		e := nftables.SetElement{Key: key, Val: gateway.AsSlice(), Comment: comment(p.Owner)}
+		out = append(out, placed{set: s, SetElement: e, loopback: true})
+	}
+	return out
+}
+
+func portKey(everywhere, one *nftables.Set, p Port) (*nftables.Set, []byte) {
 	key := append([]byte{protocols[p.Protocol], 0, 0, 0}, be16(p.HostPort)...)
 	if !p.HostIP.IsValid() || p.HostIP.IsUnspecified() {
-		return n.any[i], key
+		return everywhere, key
 	}
-	return n.host[i], append(p.HostIP.AsSlice(), key...)
+	return one, append(p.HostIP.AsSlice(), key...)
 }
 
 // be16 is a port as a quarter of a register holds it.

@@ -101,10 +101,9 @@ func (m match) verdictOf(set *nftables.Set, v4, source bool) match {
 		&expr.Lookup{SourceRegister: reg1, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: set.Name, SetID: set.ID})
 }
 
-// from matches packets that came in by a link of the set.
-func (m match) from(set *nftables.Set) match {
-	return append(m, &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg1},
-		&expr.Lookup{SourceRegister: reg1, SetName: set.Name, SetID: set.ID})
+// fromAny matches packets whose source is in a set.
+func (m match) fromAny(set *nftables.Set, v4 bool) match {
+	return append(m.family(v4).addr(v4, true, reg1), &expr.Lookup{SourceRegister: reg1, SetName: set.Name, SetID: set.ID})
 }
 
 func (m match) masquerade() match { return append(m, &expr.Counter{}, &expr.Masq{}) }

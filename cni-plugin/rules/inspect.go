@@ -53,8 +53,8 @@ func (t *Table) Elements() ([]Element, error) {
 	n := sets()
 	var out []Element
 	for _, s := range n.all() {
-		if s == n.guarded {
-			continue
+		if s == n.gateways[0] || s == n.gateways[1] || s == n.loAny[0] || s == n.loAny[1] || s == n.loHost[0] || s == n.loHost[1] {
+			continue // by the gateway's address, and beside those by the pod's
 		}
 		have, err := t.dump(s)
 		if err != nil {
@@ -95,7 +95,7 @@ func (t *Table) Check() error {
 	if err != nil {
 		return fmt.Errorf("nftables: list chains: %w", err)
 	}
-	want := map[string]bool{"hostports": true, "masq-all": true, "marked": true, "guard": true, "prerouting": true, "output": true, "postrouting": true}
+	want := map[string]bool{"hostports": true, "masq-all": true, "marked": true, "lo-out": true, "lo-in": true, lo6Out: true, lo6In: true, "prerouting": true, "output": true, "postrouting": true}
 	for _, c := range chains {
 		if c.Table.Name != TableName || !want[c.Name] {
 			continue

@@ -21,9 +21,10 @@ type Pod struct {
 	NoSNAT bool `json:"noSNAT,omitempty"`
 	// MasqAll: all of them are.
 	MasqAll bool `json:"masqAll,omitempty"`
-	// Guard is the link on which the host takes loopback addresses for
-	// routable (route_localnet), "" for none: none may come in by it.
-	Guard string `json:"guard,omitempty"`
+	// Gateways are the host's addresses in the pod's subnets, one for each of
+	// Addresses, by which the host itself reaches the pod when it asked for
+	// a loopback address. Empty: it does not.
+	Gateways []netip.Addr `json:"gateways,omitempty"`
 }
 
 // Net says what happens to packets from a network's pods. Pods with an equal

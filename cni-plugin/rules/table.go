@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -45,12 +44,13 @@ var table = &nftables.Table{Name: TableName, Family: nftables.TableFamilyINet}
 // named is the table's maps and sets. They are made anew for each batch, as
 // the library numbers them by batch.
 type named struct {
-	pods, policy, any, host [2]*nftables.Set // [0] IPv4, [1] IPv6
-	guarded                 *nftables.Set
+	// [0] is IPv4, [1] is IPv6.
+	pods, policy, any, host [2]*nftables.Set
+	loAny, loHost, gateways [2]*nftables.Set
 }
 
 func sets() *named {
-	n := &named{guarded: &nftables.Set{Table: table, Name: "guarded", KeyType: nftables.TypeIFName, KeyByteOrder: binaryutil.NativeEndian}}
+	n := &named{}
 	for i, addr := range []nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIP6Addr} {
 		suffix := []string{"4", "6"}[i]
 		port := []nftables.SetDatatype{nftables.TypeInetProto, nftables.TypeInetService}
@@ -61,31 +61,54 @@ func sets() *named {
 			KeyType: nftables.MustConcatSetType(port...), DataType: target}
 		n.host[i] = &nftables.Set{Table: table, Name: "host" + suffix, IsMap: true, Concatenation: true,
 			KeyType: nftables.MustConcatSetType(append([]nftables.SetDatatype{addr}, port...)...), DataType: target}
+		n.loAny[i] = &nftables.Set{Table: table, Name: "lo-any" + suffix, IsMap: true, Concatenation: true, KeyType: n.any[i].KeyType, DataType: addr}
+		n.loHost[i] = &nftables.Set{Table: table, Name: "lo-host" + suffix, IsMap: true, Concatenation: true, KeyType: n.host[i].KeyType, DataType: addr}
+		n.gateways[i] = &nftables.Set{Table: table, Name: "gateways" + suffix, KeyType: addr}
 	}
 	return n
 }
 
-// all lists the maps in the order in which they are made.
+// all lists the maps in the order in which they are made. The gateways are the
+// last: every pod with host ports has an element there, so that one that finds
+// the table half written finds nothing to put it into.
 func (n *named) all() []*nftables.Set {
-	out := []*nftables.Set{n.guarded}
+	var out []*nftables.Set
 	for i := range n.pods {
-		out = append(out, n.pods[i], n.policy[i], n.any[i], n.host[i])
+		out = append(out, n.pods[i], n.policy[i], n.any[i], n.host[i], n.loAny[i], n.loHost[i])
 	}
-	return out
+	return append(out, n.gateways[:]...)
 }
 
-// Install writes the whole table, as it is to be, with the elements of pods,
-// in one transaction: nothing is ever half there. It is idempotent, keeps
-// elements that are there, and repairs whatever was changed by hand.
+// Install writes the whole table, as it is to be, with the elements of pods.
+// It is idempotent, keeps elements that are there, and repairs whatever was
+// changed by hand. It takes three transactions (see addLoopback6); killed in
+// between, the next pod with host ports finds no gateways, and Install is
+// called again.
 func (t *Table) Install(pods []Pod) error {
 	t.conn.AddTable(table)
 	n := sets()
 	for _, s := range n.all() {
+		if s == n.gateways[0] || s == n.gateways[1] {
+			continue
+		}
 		if err := t.conn.AddSet(s, nil); err != nil {
 			return fmt.Errorf("nftables map %s: %w", s.Name, err)
 		}
 	}
 	t.chains(n)
+	if err := t.flush("write the table"); err != nil {
+		return err
+	}
+	if err := addLoopback6(n); err != nil {
+		return fmt.Errorf("nftables: write the chains for ::1: %w", err)
+	}
+	for i, s := range n.gateways {
+		if err := t.conn.AddSet(s, nil); err != nil {
+			return fmt.Errorf("nftables set %s: %w", s.Name, err)
+		}
+		v4 := i == 0
+		t.rule(&nftables.Chain{Table: table, Name: "marked"}, match{}.fromAny(s, v4).masquerade())
+	}
 	nets := map[string]bool{}
 	for _, p := range pods {
 		if name := p.Net.chain(); !nets[name] {
@@ -96,7 +119,7 @@ func (t *Table) Install(pods []Pod) error {
 	if err := t.addElements(n, pods); err != nil {
 		return err
 	}
-	return t.flush("write the table")
+	return t.flush("fill the table")
 }
 
 // chains writes the fixed chains.
@@ -108,14 +131,17 @@ func (t *Table) chains(n *named) {
 	hostports := t.chain(&nftables.Chain{Table: table, Name: "hostports"})
 	all := t.chain(&nftables.Chain{Table: table, Name: "masq-all"})
 	marked := t.chain(&nftables.Chain{Table: table, Name: "marked"})
-	guard := base("guard", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw)
+	loOut := base("lo-out", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityRaw)
+	loIn := base("lo-in", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityNATSource+10)
+	base(lo6Out, nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityRaw)
+	base(lo6In, nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityNATSource+10)
 	prerouting := base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest-10)
 	output := base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, *nftables.ChainPriorityNATDest-10)
 	postrouting := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource-10)
 
-	for _, source := range []bool{false, true} {
-		t.rule(guard, match{}.from(n.guarded).within(loopback4, source).verdict(expr.VerdictDrop, ""))
-	}
+	t.rule(loOut, match{}.loopbackOut(n.loHost[0], true, true).setAddr4(true))
+	t.rule(loOut, match{}.loopbackOut(n.loAny[0], true, false).setAddr4(true))
+	t.rule(loIn, match{}.loopbackIn(true).setAddr4(false))
 	for _, c := range []*nftables.Chain{prerouting, output} {
 		t.rule(c, match{}.toHost().verdict(expr.VerdictJump, hostports.Name))
 	}
@@ -135,8 +161,6 @@ func (t *Table) chains(n *named) {
 		t.rule(postrouting, match{}.verdictOf(n.pods[i], v4, true))
 		t.rule(marked, match{}.verdictOf(n.policy[i], v4, false))
 	}
-	t.rule(marked, match{}.within(loopback4, true).masquerade())
-	t.rule(marked, match{}.within(loopback6, true).masquerade())
 }
 
 // netChain writes the chain of one network.
