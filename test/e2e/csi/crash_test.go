@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/moby/sys/mountinfo"
 
 	"github.com/varve-project/varve/internal/loop"
 	"github.com/varve-project/varve/test/built"
@@ -242,4 +243,68 @@ func onlyStore(dir string) error {
 		}
 	}
 	return nil
+}
+
+// A caller that is told nothing and never comes back leaves nothing behind
+// either: the next start gives back what was half staged or published.
+func TestKilledAndGivenUp(t *testing.T) {
+	binary := built.Failpoint(t, "varve-csi")
+	for _, s := range scenarios {
+		if s.name != "stage" && s.name != "publish" && s.name != "publish-raw-read-only" {
+			continue
+		}
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			d := newDriver(t, binary, "--store-size", "1GiB")
+			d.inMemory()
+			for _, point := range learn(t, d, s) {
+				if strings.Contains(point, ".done.after") {
+					continue // done, although nobody was told
+				}
+				d.start("VARVE_FAILPOINT=" + point)
+				call := s.prepare(d)
+				before := held(t, d)
+				if err := call(); err == nil {
+					t.Fatalf("%s: the call succeeded, although it should have been killed", point)
+				}
+				d.ended()
+				d.start()
+				if after := held(t, d); !slices.Equal(before, after) {
+					t.Errorf("%s: held %q, before the call %q", point, after, before)
+				}
+				takeDown(t, d, point)
+				d.kill()
+			}
+			d.start()
+		})
+	}
+}
+
+// held lists mounts and loop devices of the test, and its target folders.
+func held(t *testing.T, d *driver) []string {
+	t.Helper()
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(d.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	for _, m := range mounts {
+		list = append(list, "mount "+m.Mountpoint)
+	}
+	devices, err := loop.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range devices {
+		if strings.HasPrefix(l.Backing, d.dir+"/") {
+			list = append(list, fmt.Sprintf("loop on %s, read-only %t", l.Backing, l.ReadOnly))
+		}
+	}
+	targets, err := filepath.Glob(d.path("pods", "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list = append(list, targets...)
+	slices.Sort(list)
+	return list
 }
