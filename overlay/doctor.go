@@ -36,7 +36,7 @@ func Doctor(root string, config Config) finding.List {
 	}
 	list = append(list, checkBacking(dir)...)
 	list = append(list, checkSpace(dir)...)
-	list = append(list, checkProbes(NewProbes(dir), config)...)
+	list = append(list, checkProbes(NewProbes(dir, config.ProjectIDFirst, config.ProjectIDLast), config)...)
 	return list
 }
 
@@ -124,6 +124,9 @@ func checkProbes(p *Probes, config Config) finding.List {
 	}
 	if config.Quota != "off" {
 		add(p.Quota, "overlay.quota.unsupported", quota, "a size limit (the max-size label) is refused, and the usage of a running container is counted by walking its files")
+		if p.Quota.Have() {
+			add(p.Limit, "overlay.quota.unenforced", quota, "a size limit (the max-size label) is refused; usage is counted by the quota all the same")
+		}
 	}
 	return list
 }
@@ -139,7 +142,7 @@ func Detect(root string, config Config) (snapshotter.Capabilities, error) {
 	if err != nil {
 		return snapshotter.Capabilities{}, err
 	}
-	p := NewProbes(dir)
+	p := NewProbes(dir, config.ProjectIDFirst, config.ProjectIDLast)
 	if err := errors.Join(p.DType.Err(), p.Overlay.Err()); err != nil {
 		return snapshotter.Capabilities{}, err
 	}

@@ -150,7 +150,7 @@ func mustBeEmpty(dir string) error {
 
 // probe finds out what this kernel and this root can do.
 func (d *Driver) probe() error {
-	d.probes = NewProbes(d.layout.scratch())
+	d.probes = NewProbes(d.layout.scratch(), d.config.ProjectIDFirst, d.config.ProjectIDLast)
 	if err := d.probes.DType.Err(); err != nil {
 		return err
 	}

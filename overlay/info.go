@@ -119,7 +119,7 @@ func mapping(r labels.Request) string {
 
 // resize moves the limit of an active snapshot.
 func (u *update) resize(bytes int64) (err error) {
-	if u.d.projects == nil {
+	if !u.d.limits() {
 		if bytes == 0 {
 			return nil
 		}

@@ -26,16 +26,19 @@ type Probes struct {
 	Overlay *probe.Probe
 	// IDMapped: overlay takes idmapped lower directories.
 	IDMapped *probe.Probe
-	// Quota: the file system enforces project quotas.
+	// Quota: the file system counts what each project holds.
 	Quota *probe.Probe
+	// Limit: a project's limit holds for what is written through an overlay.
+	Limit *probe.Probe
 	// Whiteout: whiteouts (character device 0/0) can be made.
 	Whiteout *probe.Probe
 }
 
 // NewProbes declares the probes for dir, which must exist. Each makes what it
-// needs below dir and takes it away again.
-func NewProbes(dir string) *Probes {
-	return &Probes{
+// needs below dir and takes it away again; the one for limits borrows a free
+// project id from first to last.
+func NewProbes(dir string, first, last uint32) *Probes {
+	p := &Probes{
 		DType: probe.New("d_type in directories", "",
 			"use ext4, btrfs, or xfs made with ftype=1, for the root", func() error { return checkDType(dir) }),
 		Overlay: probe.New("overlay mounts", "4.0",
@@ -44,9 +47,12 @@ func NewProbes(dir string) *Probes {
 			"use a newer kernel, put the root on a file system that takes id mappings, or start the container without a mapped user namespace", func() error { return checkIDMapped(dir) }),
 		Quota: probe.New("project quotas", "",
 			"put the root on xfs mounted with prjquota, or on ext4 made with -O quota,project and mounted with prjquota", func() error { return checkQuota(dir) }),
+		Limit: probe.New("project limits under an overlay", "",
+			"put the root on xfs mounted with prjquota", func() error { return checkLimit(dir, first, last) }),
 		Whiteout: probe.New("whiteouts", "",
 			"run the daemon in the initial user namespace", func() error { return checkWhiteout(dir) }),
 	}
+	return p
 }
 
 // within runs fn in a fresh directory below dir.
@@ -160,11 +166,11 @@ func checkQuota(dir string) error {
 		return err
 	}
 	defer f.Close()
-	_, enforced, err := f.State()
+	accounted, _, err := f.State()
 	if err != nil {
 		return err
 	}
-	if !enforced {
+	if !accounted {
 		return errors.New("the file system is not mounted with prjquota")
 	}
 	return nil
@@ -207,7 +213,7 @@ func (p *Probes) capabilities(quotas bool) snapshotter.Capabilities {
 	return snapshotter.Capabilities{
 		Rebase:     p.Whiteout.Have(),
 		RemapIDs:   p.IDMapped.Have(),
-		MaxSize:    quotas,
+		MaxSize:    quotas && p.Limit.Have(),
 		CheapUsage: quotas,
 		Inodes:     true,
 		Overlay:    true,

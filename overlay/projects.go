@@ -36,10 +36,12 @@ func (d *Driver) openProjects() error {
 	if d.config.Quota == "off" {
 		return nil
 	}
-	if err := d.probes.Quota.Err(); err != nil {
-		if d.config.Quota == "require" {
+	if d.config.Quota == "require" {
+		if err := errors.Join(d.probes.Quota.Err(), d.probes.Limit.Err()); err != nil {
 			return fmt.Errorf("quota = %q: %w", d.config.Quota, err)
 		}
+	}
+	if !d.probes.Quota.Have() {
 		return nil
 	}
 	f, err := quota.Open(d.layout.root)
@@ -135,11 +137,14 @@ func (p *projects) clearStale() error {
 // takeProject returns a free project id with the limit set (0 bytes: counted
 // only), or 0 where there are no quotas and none is asked for.
 func (d *Driver) takeProject(bytes int64) (uint32, error) {
-	if d.projects == nil {
-		if bytes == 0 {
-			return 0, nil
+	if bytes > 0 && !d.limits() {
+		if err := d.noQuota(bytes); err != nil {
+			return 0, err
 		}
-		return 0, d.noQuota(bytes)
+		bytes = 0
+	}
+	if d.projects == nil {
+		return 0, nil
 	}
 	id, err := d.projects.take()
 	if err != nil {
@@ -154,9 +159,15 @@ func (d *Driver) takeProject(bytes int64) (uint32, error) {
 	return id, nil
 }
 
+// limits tells whether a size limit can be kept.
+func (d *Driver) limits() bool { return d.projects != nil && d.probes.Limit.Have() }
+
 // noQuota answers a max-size label where nothing can enforce it.
 func (d *Driver) noQuota(bytes int64) error {
 	err := d.probes.Quota.Err()
+	if err == nil {
+		err = d.probes.Limit.Err()
+	}
 	if err == nil {
 		err = fmt.Errorf("quotas are switched off (quota = %q in the configuration): %w", d.config.Quota, errdefs.ErrNotImplemented)
 	}
