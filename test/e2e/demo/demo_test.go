@@ -70,7 +70,7 @@ func TestInterruptedDemoCleansUp(t *testing.T) {
 	for lines.Scan() {
 		text.WriteString(lines.Text() + "\n")
 		// The web pod has been made, with a volume, and nothing removed.
-		if strings.HasPrefix(lines.Text(), "== 5.") {
+		if strings.HasPrefix(lines.Text(), "== 4.") {
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
