@@ -85,6 +85,7 @@ func (d Daemon) Up(ctx context.Context) (started bool, err error) {
 	defer log.Close()
 	cmd := exec.Command(binary, "--root", d.Root, "--address", d.Address)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
+	cmd.Env = append(os.Environ(), marker)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	failpoint.Hit("runtime.up.daemon.before")
 	if err := cmd.Start(); err != nil {
@@ -132,6 +133,10 @@ func (d Daemon) wait(ctx context.Context, ended <-chan error) error {
 		case <-ctx.Done():
 			return fmt.Errorf("varve-%s is not healthy within %s: %w; see %s", d.Name, startTimeout, err, d.Log)
 		case err := <-ended:
+			if d.starting() {
+				ended = nil // an earlier one was before us: wait for that
+				continue
+			}
 			return errors.Join(fmt.Errorf("varve-%s ended at once (%v): %s; the whole story is in %s", d.Name, err, lastLine(d.Log), d.Log), os.Remove(d.PidFile))
 		case <-time.After(10 * time.Millisecond):
 		}
@@ -189,19 +194,20 @@ func end(ctx context.Context, fd int) error {
 	}
 }
 
-// process is the daemon that Up started, while it lives.
+// process is the daemon that Up started, while it lives: the one written
+// down, or where an Up was killed before it wrote, the one that listens.
 func (d Daemon) process() (pod.Process, error) {
 	data, err := os.ReadFile(d.PidFile)
 	if err != nil {
-		return pod.Process{}, err
+		return d.peer()
 	}
 	want, err := pod.ParseProcess(string(data))
 	if err != nil {
-		return want, err
+		return d.peer()
 	}
 	now, err := pod.FindProcess(want.Pid)
 	if err != nil || now != want {
-		return want, pod.ErrNoProcess
+		return d.peer()
 	}
 	return now, nil
 }

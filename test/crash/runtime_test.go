@@ -83,6 +83,10 @@ func suiteCases() []crash.Case[*runtimeWorld] {
 		{Name: "Up", First: true, Done: func(w *runtimeWorld) error { return w.listening(true) }},
 		{
 			Name: "Down", Call: func(w *runtimeWorld) error { return w.do("down") },
+			Setup: func(w *runtimeWorld) error {
+				w.goingDown = true
+				return nil
+			},
 			Done: func(w *runtimeWorld) error { return w.listening(false) },
 		},
 	}

@@ -32,6 +32,8 @@ type runtimeWorld struct {
 	env            []string
 	log            bytes.Buffer
 	uids           []string
+	// goingDown means that the daemons may be absent.
+	goingDown bool
 	// emptied means that the next Stop is the last.
 	emptied bool
 }
@@ -260,7 +262,8 @@ func (w *runtimeWorld) Reconcile() error {
 		}
 		var errs []error
 		for _, f := range list {
-			if f.Orphan || f.Severity == finding.Error {
+			down := w.goingDown && f.ID == "runtime.daemon.down"
+			if f.Orphan || f.Severity == finding.Error && !down {
 				errs = append(errs, fmt.Errorf("doctor: %s %s: %s", f.ID, f.Object, f.Text))
 			}
 		}
