@@ -34,11 +34,10 @@ func (g *globals) withImages(cmd *cobra.Command, fn func(ctx context.Context, s 
 
 func imageCommand(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "image",
-		Aliases: []string{"images"},
-		Short:   "Pull, load, list and remove container images",
-		Args:    usage(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:   "image",
+		Short: "Pull, load, list and remove container images",
+		Args:  usage(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		imagePullCommand(g), imageLoadCommand(g), imageListCommand(g), imageInspectCommand(g),

@@ -21,8 +21,8 @@ const redraw = 100 * time.Millisecond
 // progress shows what happens to the parts of an image: bars that are drawn
 // over each other on a terminal, one line per finished step elsewhere.
 type progress struct {
-	out   io.Writer
-	width int // of the terminal; 0 for none
+	out           io.Writer
+	width, height int // of the terminal; 0 for none
 
 	mu    sync.Mutex
 	order []digest.Digest
@@ -36,9 +36,9 @@ type progress struct {
 func newProgress(out io.Writer) *progress {
 	p := &progress{out: out, parts: map[digest.Digest]image.Event{}, stop: make(chan struct{}), done: make(chan struct{})}
 	if f, ok := out.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
-		p.width = 80
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
-			p.width = w
+		p.width, p.height = 80, 24
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 0 && h > 1 {
+			p.width, p.height = w, h
 		}
 	}
 	if p.width == 0 {
@@ -98,11 +98,30 @@ func (p *progress) draw() {
 	if p.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", p.drawn)
 	}
-	for _, id := range p.order {
+	visible := p.visible()
+	for _, id := range visible {
 		b.WriteString("\r\x1b[K" + bar(p.parts[id], p.width) + "\n")
 	}
-	p.drawn = len(p.order)
+	p.drawn = len(visible)
 	_, _ = io.WriteString(p.out, b.String())
+}
+
+// visible are the parts that fit on the screen: all, or else those that are not
+// done, and of these the first.
+func (p *progress) visible() []digest.Digest {
+	room := p.height - 1
+	if len(p.order) <= room {
+		return p.order
+	}
+	var busy, done []digest.Digest
+	for _, id := range p.order {
+		if phase := p.parts[id].Phase; phase == image.Fetched || phase == image.Unpacked {
+			done = append(done, id)
+		} else {
+			busy = append(busy, id)
+		}
+	}
+	return append(busy, done...)[:room]
 }
 
 // bar is one line of at most width columns.

@@ -42,3 +42,24 @@ func TestProgressInAPipe(t *testing.T) {
 		t.Errorf("%q, want one plain line", out.String())
 	}
 }
+
+// More parts than lines: what is under way is shown, and no line too many.
+func TestProgressOnASmallScreen(t *testing.T) {
+	p := &progress{width: 80, height: 10, parts: map[digest.Digest]image.Event{}}
+	for i := range 50 {
+		e := image.Event{Phase: image.Fetched, Object: digest.FromString(string(rune('a' + i)))}
+		if i >= 45 {
+			e.Phase = image.Unpacking
+		}
+		p.order, p.parts[e.Object] = append(p.order, e.Object), e
+	}
+	visible := p.visible()
+	if len(visible) != 9 {
+		t.Fatalf("%d lines, want 9", len(visible))
+	}
+	for _, id := range visible[:5] {
+		if p.parts[id].Phase != image.Unpacking {
+			t.Errorf("%v comes before what is under way", p.parts[id])
+		}
+	}
+}

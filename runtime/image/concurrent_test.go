@@ -156,6 +156,28 @@ func TestLostMetadata(t *testing.T) {
 	nothingLeft(t, n)
 }
 
+// A blob that a power cut took away is named, and comes back with the next load.
+func TestLostBlobsComeBack(t *testing.T) {
+	n := newNode(t)
+	s, ctx := n.open(t), context.Background()
+	path := archive(t, layered("example.org/layered:1", images.Gzip))
+	img := load(t, s, path)
+	blobs, _, _ := leftovers(t, n)
+	for _, b := range blobs {
+		if err := os.Remove(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Get(ctx, img.Name); err == nil || !contains(err, "again", img.Manifest.Digest.String()) {
+		t.Errorf("Get without content: %v; want the digest and the remedy", err)
+	}
+	checkLayered(t, s, load(t, s, path))
+	if err := s.Remove(ctx, img.Name); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, n)
+}
+
 // A snapshotter that is down is named with the remedy, reading works without
 // it, and what was left half-done is finished later.
 func TestSnapshotterIsDown(t *testing.T) {

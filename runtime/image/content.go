@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -68,7 +69,7 @@ func (s *Store) ingest(ctx context.Context, desc ocispec.Descriptor, open func()
 		return err
 	}
 	event := Event{Phase: Fetching, Object: desc.Digest, Kind: kindOf(desc.MediaType), Total: desc.Size}
-	cw, err := content.OpenWriter(ctx, s.content, content.WithRef("blob-"+desc.Digest.String()), content.WithDescriptor(desc))
+	cw, err := s.openBlob(ctx, desc)
 	if errdefs.IsAlreadyExists(err) {
 		event.Phase, event.Done = Fetched, desc.Size
 		p.emit(event)
@@ -84,6 +85,28 @@ func (s *Store) ingest(ctx context.Context, desc ocispec.Descriptor, open func()
 	event.Phase, event.Done = Fetched, desc.Size
 	p.emit(event)
 	return nil
+}
+
+// openBlob opens a blob for writing; the error wraps errdefs.ErrAlreadyExists
+// when it is there. A record whose file is gone (a power cut may lose the
+// rename that made it) is dropped, so that the blob comes in again.
+func (s *Store) openBlob(ctx context.Context, desc ocispec.Descriptor) (content.Writer, error) {
+	opts := []content.WriterOpt{content.WithRef("blob-" + desc.Digest.String()), content.WithDescriptor(desc)}
+	cw, err := content.OpenWriter(ctx, s.content, opts...)
+	if !errdefs.IsAlreadyExists(err) {
+		return cw, err
+	}
+	ra, rerr := s.local.ReaderAt(ctx, desc)
+	if rerr == nil {
+		return nil, errors.Join(err, ra.Close())
+	}
+	if !errdefs.IsNotFound(rerr) {
+		return nil, rerr
+	}
+	if derr := s.content.Delete(ctx, desc.Digest); derr != nil && !errdefs.IsNotFound(derr) {
+		return nil, derr
+	}
+	return content.OpenWriter(ctx, s.content, opts...)
 }
 
 func (s *Store) fill(ctx context.Context, cw content.Writer, desc ocispec.Descriptor, open func() (io.ReadCloser, error), e Event, p Progress) error {

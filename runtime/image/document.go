@@ -20,6 +20,10 @@ func (s *Store) checkBlob(d ocispec.Descriptor) error {
 	if err := d.Digest.Validate(); err != nil {
 		return fmt.Errorf("%s with digest %q: %w: %w", kindOf(d.MediaType), d.Digest, err, errdefs.ErrInvalidArgument)
 	}
+	if d.Digest.Algorithm() != digest.SHA256 {
+		// containerd's content store hashes what it writes by sha256 alone.
+		return invalid("%s with digest %s: only sha256 is supported", kindOf(d.MediaType), d.Digest)
+	}
 	limit, name := s.limits.BlobBytes, "blob"
 	if isDocument(d.MediaType) {
 		limit, name = s.limits.DocumentBytes, "document"
@@ -38,7 +42,7 @@ func (s *Store) readDocument(ctx context.Context, d ocispec.Descriptor) ([]byte,
 	}
 	ra, err := s.content.ReaderAt(ctx, d)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s %s is not in the content store; load or pull the image again: %w", kindOf(d.MediaType), d.Digest, err)
 	}
 	defer func() { _ = ra.Close() }()
 	// The descriptor's size is a claim about the blob; the blob may be another.

@@ -25,7 +25,6 @@ package image
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,6 +38,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Namespace is the containerd namespace of everything in the store.
@@ -111,9 +112,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-// Close releases the connection. The store's content stays.
+// Close releases the connection; a second Close is no error. The store's
+// content stays.
 func (s *Store) Close() error {
-	if err := s.conn.Close(); err != nil && !errors.Is(err, grpc.ErrClientConnClosing) {
+	if err := s.conn.Close(); err != nil && status.Code(err) != codes.Canceled {
 		return fmt.Errorf("close image store: %w", err)
 	}
 	return nil
