@@ -75,26 +75,39 @@ func start(t *testing.T, args ...string) *driver {
 	return d
 }
 
-// sweep removes what a failed test left, so that the next one starts clean.
+// sweep removes what a failed test left, so that the next one starts clean:
+// the volumes' mounts and devices first, since the store cannot go before them.
 func sweep(t *testing.T, dir string) {
 	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		t.Error(err)
 	}
-	for _, i := range slices.Backward(infos) {
-		_ = syscall.Unmount(i.Mountpoint, syscall.MNT_DETACH)
+	inside := func(path string) bool {
+		return strings.HasPrefix(path, dir+"/pods/") || strings.HasPrefix(path, dir+"/staging/")
 	}
-	for range 3 { // the store's own device can go only after those inside it
+	unmount := func(which func(string) bool) {
+		for _, i := range slices.Backward(infos) {
+			if which(i.Mountpoint) {
+				_ = syscall.Unmount(i.Mountpoint, syscall.MNT_DETACH)
+			}
+		}
+	}
+	release := func(which func(loop.Device) bool) {
 		devices, err := loop.List()
 		if err != nil {
 			t.Error(err)
 		}
 		for _, l := range devices {
-			if strings.HasPrefix(l.Backing, dir+"/") {
+			if strings.HasPrefix(l.Backing, dir+"/") && which(l) {
 				_ = loop.Detach(context.Background(), l)
 			}
 		}
 	}
+	unmount(inside)
+	release(func(l loop.Device) bool { return filepath.Base(l.Backing) == "image" })
+	unmount(func(path string) bool { return path != dir }) // a tmpfs there gives the store its path
+	release(func(loop.Device) bool { return true })
+	unmount(func(string) bool { return true })
 }
 
 func (d *driver) path(parts ...string) string {
