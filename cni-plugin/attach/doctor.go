@@ -158,6 +158,18 @@ func (d *doctor) orphanRules() error {
 		return err
 	}
 	defer t.Close()
+	drops, err := t.ForwardDrops()
+	if err != nil {
+		return err
+	}
+	for _, chain := range drops {
+		d.found = append(d.found, finding.Finding{
+			ID: "cni.forward.drop", Severity: finding.Warning, Object: chain,
+			Text:    fmt.Sprintf("The nftables chain %s drops forwarded packets that no rule of its own accepts.", chain),
+			Meaning: "Unless it has a rule for the pods' bridge, they reach neither other machines nor, with br_netfilter, each other, and nobody reaches their host ports.",
+			Remedy:  fmt.Sprintf("If it has none: nft insert rule %s iifname BRIDGE accept, and the same with oifname.", chain),
+		})
+	}
 	elements, err := t.Elements()
 	if err != nil {
 		return err

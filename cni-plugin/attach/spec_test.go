@@ -139,6 +139,22 @@ func TestDoctorExplainsEachLease(t *testing.T) {
 	n.wantNothingLeft()
 }
 
+func TestDoctorNamesAChainThatDrops(t *testing.T) {
+	n := newNetwork(t, nil)
+	nft := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command("nft", args...).CombinedOutput(); err != nil {
+			t.Fatalf("nft %v: %v: %s", args, err, out)
+		}
+	}
+	nft("add table ip firewall; add chain ip firewall fwd { type filter hook forward priority 0; policy drop; }")
+	t.Cleanup(func() { nft("delete", "table", "ip", "firewall") })
+	list := n.doctor()
+	if len(list) != 1 || list[0].ID != "cni.forward.drop" || list[0].Object != "ip firewall fwd" {
+		t.Errorf("%+v", list)
+	}
+}
+
 func (n *network) doctor() finding.List {
 	n.t.Helper()
 	cmd := exec.Command(binary, "doctor", "-o", "json", "--data-dir", n.dataDir)

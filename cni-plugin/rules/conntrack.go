@@ -1,10 +1,13 @@
 package rules
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -18,9 +21,9 @@ import (
 
 // Attribute numbers of linux/netfilter/nfnetlink_conntrack.h.
 const (
-	ctaFilter          = 25
-	ctaFilterOrigFlags = 1
-	ctaFilterReply     = 2
+	ctaFilter      = 25
+	ctaFilterOrig  = 1
+	ctaFilterReply = 2
 
 	filterProtoNum = 1 << 3
 	filterProtoSrc = 1 << 4
@@ -29,50 +32,59 @@ const (
 
 // ForgetStale drops the UDP flows to p's host ports that lead elsewhere.
 func ForgetStale(p Pod) error {
-	for _, port := range p.Ports {
-		if port.Protocol != "udp" {
-			continue
-		}
-		for _, v4 := range []bool{true, false} {
-			target, ok := p.target(port, v4)
-			if !ok {
-				continue
-			}
-			proto := nested(nl.CTA_TUPLE_PROTO, attr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP}),
-				attr(nl.CTA_PROTO_DST_PORT, binary.BigEndian.AppendUint16(nil, port.HostPort)))
-			filter := nested(ctaFilter, attr(ctaFilterOrigFlags, nl.Uint32Attr(filterProtoNum|filterProtoDst)))
-			err := forget(v4, func(f flow) bool { return f.replySource != target }, nested(nl.CTA_TUPLE_ORIG, proto), filter)
-			if err != nil {
-				return fmt.Errorf("forget UDP flows to host port %d: %w", port.HostPort, err)
+	list := p.udp()
+	if len(list) == 0 {
+		return nil
+	}
+	stale := func(f flow) bool {
+		for _, port := range list {
+			if target, ok := p.target(port, f.replySource.Is4()); ok && port.HostPort == f.port && f.replySource != target {
+				return true
 			}
 		}
+		return false
+	}
+	q := query{nl.CTA_TUPLE_ORIG, ctaFilterOrig, nl.CTA_PROTO_DST_PORT, filterProtoDst, same(list, func(p Port) uint16 { return p.HostPort })}
+	if err := q.forget(p, stale); err != nil {
+		return fmt.Errorf("forget UDP flows to the host ports of %s: %w", p.Owner, err)
 	}
 	return nil
 }
 
 // ForgetPod drops the UDP flows that lead to p by its host ports.
 func ForgetPod(p Pod) error {
-	for _, port := range p.Ports {
-		if port.Protocol != "udp" {
-			continue
-		}
-		for _, v4 := range []bool{true, false} {
-			target, ok := p.target(port, v4)
-			if !ok {
-				continue
-			}
-			// By the port and not by the address: the kernel's filter on IPv6
-			// addresses lets through what it should not and the reverse.
-			proto := nested(nl.CTA_TUPLE_PROTO, attr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP}),
-				attr(nl.CTA_PROTO_SRC_PORT, binary.BigEndian.AppendUint16(nil, port.ContainerPort)))
-			filter := nested(ctaFilter, attr(ctaFilterReply, nl.Uint32Attr(filterProtoNum|filterProtoSrc)))
-			err := forget(v4, func(f flow) bool { return f.replySource == target }, nested(nl.CTA_TUPLE_REPLY, proto), filter)
-			if err != nil {
-				return fmt.Errorf("forget UDP flows to %s: %w", target, err)
-			}
-		}
+	list := p.udp()
+	if len(list) == 0 {
+		return nil
+	}
+	mine := func(f flow) bool { return slices.Contains(p.Addresses, f.replySource) }
+	// By the port and not by the address: the kernel's filter on IPv6
+	// addresses lets through what it should not and the reverse.
+	q := query{nl.CTA_TUPLE_REPLY, ctaFilterReply, nl.CTA_PROTO_SRC_PORT, filterProtoSrc, same(list, func(p Port) uint16 { return p.ContainerPort })}
+	if err := q.forget(p, mine); err != nil {
+		return fmt.Errorf("forget UDP flows to %s: %w", p.Owner, err)
 	}
 	return nil
+}
+
+func (p Pod) udp() []Port {
+	var out []Port
+	for _, port := range p.Ports {
+		if port.Protocol == "udp" {
+			out = append(out, port)
+		}
+	}
+	return out
+}
+
+// same is the one port of all in list, 0 when they differ.
+func same(list []Port, of func(Port) uint16) uint16 {
+	for _, p := range list {
+		if of(p) != of(list[0]) {
+			return 0
+		}
+	}
+	return of(list[0])
 }
 
 // target is the pod's address that a port of this family leads to.
@@ -88,6 +100,8 @@ func (p Pod) target(port Port, v4 bool) (netip.Addr, bool) {
 // flow is an entry of the kernel's table as far as it matters here.
 type flow struct {
 	replySource netip.Addr
+	// port is the destination port of the original direction.
+	port uint16
 	// identity is the attributes by which the kernel finds it again.
 	identity [][]byte
 }
@@ -102,24 +116,56 @@ func nested(kind int, children ...*nl.RtAttr) *nl.RtAttr {
 	return a
 }
 
-func request(message, flags int, v4 bool) *nl.NetlinkRequest {
-	family := uint8(unix.AF_INET6)
-	if v4 {
-		family = unix.AF_INET
-	}
+func request(message, flags int, family uint8) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|message, flags)
 	req.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
 	return req
 }
 
-// forget deletes the entries that pass the kernel's filter and then ours.
-func forget(v4 bool, ours func(flow) bool, tuple, filter *nl.RtAttr) error {
+// query is what the kernel is asked for: UDP entries with this port in this
+// place; port 0 is any.
+type query struct {
+	tuple, filter, portKind, portFlag int
+	port                              uint16
+}
+
+// forget deletes the entries of the pod's families that pass the kernel's
+// filter and then ours. A walk of the kernel's table costs milliseconds, and it
+// takes one for each family, so there is none where nothing is tracked.
+func (q query) forget(p Pod, ours func(flow) bool) error {
+	if count, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count"); err == nil && string(bytes.TrimSpace(count)) == "0" {
+		return nil
+	}
+	done := map[uint8]bool{}
+	for _, a := range p.Addresses {
+		family := uint8(unix.AF_INET6)
+		if a.Is4() {
+			family = unix.AF_INET
+		}
+		if done[family] {
+			continue
+		}
+		done[family] = true
+		if err := q.forgetFamily(family, ours); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (q query) forgetFamily(family uint8, ours func(flow) bool) error {
+	proto := nested(nl.CTA_TUPLE_PROTO, attr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP}))
+	flags := uint32(filterProtoNum)
+	if q.port != 0 {
+		proto.AddChild(attr(q.portKind, binary.BigEndian.AppendUint16(nil, q.port)))
+		flags |= uint32(q.portFlag)
+	}
 	var list [][]byte
 	var err error
 	for range 5 {
-		req := request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, v4)
-		req.AddData(tuple)
-		req.AddData(filter)
+		req := request(nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP, family)
+		req.AddData(nested(q.tuple, proto))
+		req.AddData(nested(ctaFilter, attr(q.filter, nl.Uint32Attr(flags))))
 		list, err = req.Execute(unix.NETLINK_NETFILTER, 0)
 		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			break
@@ -136,7 +182,7 @@ func forget(v4 bool, ours func(flow) bool, tuple, filter *nl.RtAttr) error {
 		if !ours(f) {
 			continue
 		}
-		req := request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, v4)
+		req := request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, message[0])
 		for _, raw := range f.identity {
 			req.AddRawData(raw)
 		}
@@ -169,6 +215,11 @@ func parseFlow(message []byte) (flow, error) {
 		case ctaTupleReply:
 			f.replySource = replySource(b[unix.SizeofNlAttr:size])
 		}
+		if binary.NativeEndian.Uint16(b[2:])&nl.NLA_TYPE_MASK == ctaTupleOrig {
+			if p := inTuple(b[unix.SizeofNlAttr:size], nl.CTA_TUPLE_PROTO, nl.CTA_PROTO_DST_PORT); len(p) == 2 {
+				f.port = binary.BigEndian.Uint16(p)
+			}
+		}
 		b = b[padded:]
 	}
 	return f, nil
@@ -176,24 +227,33 @@ func parseFlow(message []byte) (flow, error) {
 
 // replySource finds the source address in a tuple.
 func replySource(tuple []byte) netip.Addr {
+	a, ok := netip.AddrFromSlice(inTuple(tuple, nl.CTA_TUPLE_IP, nl.CTA_IP_V4_SRC))
+	if !ok {
+		a, _ = netip.AddrFromSlice(inTuple(tuple, nl.CTA_TUPLE_IP, nl.CTA_IP_V6_SRC))
+	}
+	return a
+}
+
+// inTuple returns the value of an attribute of a part of a tuple, nil when
+// there is none.
+func inTuple(tuple []byte, part, kind uint16) []byte {
 	outer, err := nl.ParseRouteAttr(tuple)
 	if err != nil {
-		return netip.Addr{}
+		return nil
 	}
 	for _, o := range outer {
-		if o.Attr.Type&nl.NLA_TYPE_MASK != nl.CTA_TUPLE_IP {
+		if o.Attr.Type&nl.NLA_TYPE_MASK != part {
 			continue
 		}
 		inner, err := nl.ParseRouteAttr(o.Value)
 		if err != nil {
-			return netip.Addr{}
+			return nil
 		}
 		for _, i := range inner {
-			if t := i.Attr.Type & nl.NLA_TYPE_MASK; t == nl.CTA_IP_V4_SRC || t == nl.CTA_IP_V6_SRC {
-				a, _ := netip.AddrFromSlice(i.Value)
-				return a
+			if i.Attr.Type&nl.NLA_TYPE_MASK == kind {
+				return i.Value
 			}
 		}
 	}
-	return netip.Addr{}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -112,4 +113,33 @@ func (t *Table) Check() error {
 		return fmt.Errorf("chain %s has no rules: %w", name, ErrNotInstalled)
 	}
 	return nil
+}
+
+// ForwardDrops names the chains of other tables that drop forwarded packets
+// unless a rule of theirs accepts them. No accept here can override that.
+func (t *Table) ForwardDrops() ([]string, error) {
+	chains, err := t.conn.ListChains()
+	if err != nil {
+		return nil, fmt.Errorf("nftables: list chains: %w", err)
+	}
+	var out []string
+	for _, c := range chains {
+		drops := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
+		if drops && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward {
+			out = append(out, fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name))
+		}
+	}
+	return out, nil
+}
+
+func familyName(f nftables.TableFamily) string {
+	switch f {
+	case nftables.TableFamilyIPv4:
+		return "ip"
+	case nftables.TableFamilyIPv6:
+		return "ip6"
+	case nftables.TableFamilyINet:
+		return "inet"
+	}
+	return fmt.Sprintf("family %d", f)
 }
