@@ -2,10 +2,10 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/varve-project/varve/internal/version"
 )
 
 func versionCommand(g *globals) *cobra.Command {
@@ -14,23 +14,9 @@ func versionCommand(g *globals) *cobra.Command {
 		Short: "Print the version",
 		Args:  usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			version, revision := "(devel)", ""
-			if info, ok := debug.ReadBuildInfo(); ok {
-				version = info.Main.Version
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						revision = s.Value
-					}
-				}
-			}
-			v := struct {
-				Version  string `json:"version"`
-				Revision string `json:"revision,omitempty"`
-				Go       string `json:"go"`
-				Platform string `json:"platform"`
-			}{version, revision, runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+			v := version.Get()
 			return g.print(v, func() error {
-				_, err := fmt.Fprintf(g.Out, "varve %s %s %s\n", v.Version, v.Go, v.Platform)
+				_, err := fmt.Fprintln(g.Out, "varve", v)
 				return err
 			})
 		},

@@ -23,9 +23,13 @@ var (
 	ErrExists = errors.New("pod exists")
 )
 
+// DesiredFile is the name of the file in a pod's folder that SetDesired
+// renames into place.
+const DesiredFile = "desired.json"
+
 const (
 	recordFile  = "pod.json"
-	desiredFile = "desired.json"
+	desiredFile = DesiredFile
 	statusFile  = "status.json"
 	// newPrefix marks a folder that Create is making, goingPrefix one that
 	// Delete is taking away. Neither is a pod, and whatever a crash left of
@@ -153,11 +157,7 @@ func replaceJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return atomicfile.Replace(path, append(data, '\n'), 0o600)
 }
 
 // Desired reads what is wanted of a pod; without the file it is to run.

@@ -1,11 +1,14 @@
 package supervise
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/varve-project/varve/runtime/pod"
 )
 
 // watchDesired follows what commands want of the pod by watching its folder;
@@ -32,10 +35,14 @@ func (s *Supervisor) watchDesired() (func(), error) {
 	go func() {
 		buf := make([]byte, 16<<10)
 		for {
-			if _, err := f.Read(buf); err != nil {
+			n, err := f.Read(buf)
+			if err != nil {
 				return
 			}
-			read()
+			// The status is renamed into the same folder all the time.
+			if bytes.Contains(buf[:n], []byte(pod.DesiredFile)) {
+				read()
+			}
 		}
 	}()
 	return func() { _ = f.Close() }, nil

@@ -97,11 +97,11 @@ func (s *Supervisor) probeLoop(ctx context.Context, c *corev1.Container, p *core
 			continue
 		}
 		good, bad = 0, bad+1
+		if bad == 1 || bad == p.FailureThreshold {
+			s.journal.Note("probe", c.Name, "%s: %v", kind, err)
+		}
 		if bad == p.FailureThreshold && verdict(false, err.Error()) {
 			return true
-		}
-		if bad == 1 {
-			s.journal.Note("probe", c.Name, "%s: %v", kind, err)
 		}
 	}
 }
