@@ -13,7 +13,6 @@ func commands(g *globals) []*cobra.Command {
 		volumeCommand(g),
 		whyCommand(g),
 		doctorCommand(g),
-		imageCommand(g),
 		versionCommand(g),
 		superviseCommand(g),
 	}

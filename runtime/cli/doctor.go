@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,7 +82,7 @@ func (g *globals) fixOrphans(ctx context.Context, found finding.List, dryRun boo
 				continue
 			}
 			progress = true
-			if out, err := exec.CommandContext(ctx, "sh", "-c", f.Command).CombinedOutput(); err != nil {
+			if out, err := g.mend(ctx, f).CombinedOutput(); err != nil {
 				failed = true
 				fmt.Fprintf(g.Err, "  failed: %v: %s\n", err, strings.TrimSpace(string(out)))
 			}
@@ -94,6 +96,15 @@ func (g *globals) fixOrphans(ctx context.Context, found finding.List, dryRun boo
 		}
 	}
 	return found, failed, nil
+}
+
+// mend runs a finding's command, which may name a plug-in that lies outside
+// PATH.
+func (g *globals) mend(ctx context.Context, f finding.Finding) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "sh", "-c", f.Command)
+	path := append(filepath.SplitList(os.Getenv("PATH")), g.Config.BinDirs()...)
+	cmd.Env = append(os.Environ(), "PATH="+strings.Join(path, string(filepath.ListSeparator)))
+	return cmd
 }
 
 // findings prints the list for a person, with a closing line.

@@ -33,7 +33,7 @@ func (n *node) daemons(ctx context.Context) (finding.List, error) {
 			}
 			continue
 		}
-		found, err := ownDoctor(ctx, path, nil, "--root", n.root(d), "--address", d.address)
+		found, err := ownDoctor(ctx, path, "--root", n.root(d), "--address", d.address)
 		list = append(list, found...)
 		errs = append(errs, err)
 	}
@@ -42,11 +42,10 @@ func (n *node) daemons(ctx context.Context) (finding.List, error) {
 
 // ownDoctor runs `PATH doctor -o json` and reads what it found. A daemon's
 // doctor exits 0 whenever it could look.
-func ownDoctor(ctx context.Context, path string, stdin []byte, args ...string) (finding.List, error) {
+func ownDoctor(ctx context.Context, path string, args ...string) (finding.List, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append([]string{"doctor", "-o", "json"}, args...)...)
-	cmd.Stdin = bytes.NewReader(stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -24,7 +24,7 @@ var (
 	cgroupOrphan = define(Definition{
 		ID: "runtime.cgroup.orphan", Severity: finding.Warning, Orphan: true,
 		Text:    "the cgroups of {object} are empty and belong to no pod",
-		Meaning: "Each keeps a little kernel memory.",
+		Meaning: "Each keeps a little kernel memory. Suites with other roots share the parent: theirs are made again when they are needed.",
 		Remedy:  "Remove them; rmdir refuses one that is in use.",
 		Command: "find {paths} -depth -type d -exec rmdir {} +",
 	})

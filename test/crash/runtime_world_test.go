@@ -262,13 +262,23 @@ func (w *runtimeWorld) Reconcile() error {
 		}
 		var errs []error
 		for _, f := range list {
-			down := w.goingDown && f.ID == "runtime.daemon.down"
-			if f.Orphan || f.Severity == finding.Error && !down {
+			if w.blames(f) {
 				errs = append(errs, fmt.Errorf("doctor: %s %s: %s", f.ID, f.Object, f.Text))
 			}
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// blames tells whether a finding is a fault of this world's.
+func (w *runtimeWorld) blames(f finding.Finding) bool {
+	switch {
+	case f.ID == "runtime.daemon.down" && w.goingDown:
+		return false
+	case f.ID == "runtime.cgroup.orphan": // of whichever suite of this machine
+		return slices.ContainsFunc(w.uids, func(uid string) bool { return strings.HasSuffix(f.Object, uid) })
+	}
+	return f.Orphan || f.Severity == finding.Error || f.ID == "runtime.pod.unsupervised"
 }
 
 // until tries until it works or the time is over.
