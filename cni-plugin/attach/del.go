@@ -15,7 +15,7 @@ import (
 // name and the store's place from the configuration, which may have changed
 // since the ADD; what to undo stands in the record.
 func (e *Engine) Del(call Call) error {
-	c, err := Parse(call.Stdin, "")
+	c, err := ParseStore(call.Stdin)
 	if err != nil {
 		return err
 	}

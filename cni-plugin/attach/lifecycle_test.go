@@ -38,6 +38,14 @@ func TestDelSucceedsWhateverIsGone(t *testing.T) {
 	n.wantNothingLeft()
 }
 
+func TestDelWithAConfigurationThatHasGoneBad(t *testing.T) {
+	n := newNetwork(t, nil)
+	p := n.pod("p", nil)
+	n.conf["brige"], n.conf["mtu"] = "typo", "big"
+	must(t, p.del())
+	n.wantNothingLeft()
+}
+
 func TestDelWithoutItsRecord(t *testing.T) {
 	n := newNetwork(t, nil)
 	p := n.pod("p", nil)

@@ -128,6 +128,32 @@ func Parse(stdin []byte, cniArgs string) (*Config, error) {
 	return c, nil
 }
 
+// ParseStore reads only what a DEL needs: which network, and where its leases
+// are. Whatever else has become wrong with the configuration since the ADD must
+// not keep a container from going.
+func ParseStore(stdin []byte) (*Config, error) {
+	var w struct {
+		Name string `json:"name"`
+		IPAM struct {
+			DataDir string `json:"dataDir"`
+		} `json:"ipam"`
+	}
+	if err := json.Unmarshal(stdin, &w); err != nil {
+		return nil, decodeError(err)
+	}
+	if w.Name == "" {
+		return nil, fail(types.ErrInvalidNetworkConfig, "name: missing")
+	}
+	c := &Config{Network: w.Name, DataDir: ipam.DefaultDataDir}
+	if w.IPAM.DataDir != "" {
+		if !filepath.IsAbs(w.IPAM.DataDir) {
+			return nil, fail(types.ErrInvalidNetworkConfig, "ipam.dataDir %q: want an absolute path", w.IPAM.DataDir)
+		}
+		c.DataDir = filepath.Clean(w.IPAM.DataDir)
+	}
+	return c, nil
+}
+
 func decodeError(err error) error {
 	var typed *json.UnmarshalTypeError
 	if errors.As(err, &typed) {

@@ -1,13 +1,17 @@
 package attach
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/containernetworking/cni/pkg/types"
+
+	cniconf "github.com/varve-project/varve/deploy/cni"
 )
 
 const ranges = `"ipam":{"ranges":[[{"subnet":"10.89.0.0/24"}]]}`
@@ -94,6 +98,27 @@ func TestParseTakesTheReferenceLanguage(t *testing.T) {
 	}
 }
 
+// What make install and varve up write is taken as it is.
+func TestDefaultConflistParses(t *testing.T) {
+	var list struct {
+		Name       string
+		CNIVersion string
+		Plugins    []map[string]any
+	}
+	if err := json.Unmarshal(cniconf.Conflist, &list); err != nil || len(list.Plugins) != 1 {
+		t.Fatalf("%v %v", err, list)
+	}
+	list.Plugins[0]["name"], list.Plugins[0]["cniVersion"] = list.Name, list.CNIVersion
+	data, err := json.Marshal(list.Plugins[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse(data, "")
+	if err != nil || c.Network != "varve" || c.Bridge != "varve0" || len(c.Ranges) != 2 || !c.IPMasq || !c.IsDefaultGateway {
+		t.Errorf("%+v %v", c, err)
+	}
+}
+
 // The table in docs/cni.md is the one in the code.
 func TestKeysAreDocumented(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/cni.md")
@@ -123,6 +148,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(conf(`"ipam":{"subnet":"fd00::/64","routes":[{"dst":"::/0","gw":"fd00::1","table":5}]}`), ";;")
 	f.Add([]byte("{"), "=")
 	f.Fuzz(func(t *testing.T, stdin []byte, args string) {
+		if c, err := ParseStore(stdin); err == nil && (c.Network == "" || !filepath.IsAbs(c.DataDir)) {
+			t.Errorf("DEL took %q", stdin)
+		}
 		c, err := Parse(stdin, args)
 		if err == nil {
 			if c.Network == "" || checkLinkName(c.Bridge) != nil {

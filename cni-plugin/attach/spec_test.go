@@ -147,10 +147,10 @@ func TestDoctorNamesAChainThatDrops(t *testing.T) {
 			t.Fatalf("nft %v: %v: %s", args, err, out)
 		}
 	}
-	nft("add table ip firewall; add chain ip firewall fwd { type filter hook forward priority 0; policy drop; }")
+	nft("add table ip firewall; add chain ip firewall onward { type filter hook forward priority 0; policy drop; }")
 	t.Cleanup(func() { nft("delete", "table", "ip", "firewall") })
 	list := n.doctor()
-	if len(list) != 1 || list[0].ID != "cni.forward.drop" || list[0].Object != "ip firewall fwd" {
+	if len(list) != 1 || list[0].ID != "cni.forward.drop" || list[0].Object != "ip firewall onward" {
 		t.Errorf("%+v", list)
 	}
 }
