@@ -12,12 +12,11 @@ import (
 	"github.com/varve-project/varve/internal/quota"
 )
 
-// checkLimit tries a limit out: whether one holds cannot be read off the file
-// system's state. Overlay writes to its upper directory with the rights of
-// who mounted it, and ext4 lets a writer with CAP_SYS_RESOURCE in the initial
-// user namespace pass over a hard limit (ignore_hardlimit in
-// fs/quota/dquot.c); xfs holds a project's limit against everybody. So write
-// through an overlay that we mounted ourselves and see.
+// checkLimit tries a limit out through an overlay mount. A file system may
+// count and not enforce (ext4 with the quota feature but without prjquota,
+// xfs with pqnoenforce), and a limit binds the runtime's root at all only
+// because overlay gives up the mounter's CAP_SYS_RESOURCE when it writes to
+// its upper directory (ovl_fill_super: "never override disk quota limits").
 func checkLimit(dir string, first, last uint32) error {
 	if err := checkQuota(dir); err != nil {
 		return err

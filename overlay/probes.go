@@ -48,7 +48,7 @@ func NewProbes(dir string, first, last uint32) *Probes {
 		Quota: probe.New("project quotas", "",
 			"put the root on xfs mounted with prjquota, or on ext4 made with -O quota,project and mounted with prjquota", func() error { return checkQuota(dir) }),
 		Limit: probe.New("project limits under an overlay", "",
-			"put the root on xfs mounted with prjquota", func() error { return checkLimit(dir, first, last) }),
+			"mount the root's file system with prjquota, which enforces limits", func() error { return checkLimit(dir, first, last) }),
 		Whiteout: probe.New("whiteouts", "",
 			"run the daemon in the initial user namespace", func() error { return checkWhiteout(dir) }),
 	}
