@@ -145,7 +145,7 @@ func (n *namespace) ask(network, to string) (answer string, err error) {
 		if err != nil {
 			return err
 		}
-		defer c.Close() //nolint:errcheck // a test's client
+		defer c.Close()
 		if err := c.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
 			return err
 		}
@@ -187,7 +187,7 @@ func outside(t *testing.T) *namespace {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // read only
+	defer unix.Close(fd)
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "uplink"
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(fd)}); err != nil {

@@ -3,6 +3,7 @@ package attach_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -88,7 +89,8 @@ func TestOvertakenAddDoesNotResurrect(t *testing.T) {
 	stdin, err := json.Marshal(conf)
 	must(t, err)
 	_, _, err = (&attach.Engine{}).Add(attach.Call{ContainerID: "p", IfName: "eth0", Netns: p.ns.path, Stdin: stdin, Stamp: early})
-	if e, ok := err.(*types.Error); !ok || e.Code != attach.CodeOvertaken {
+	var e *types.Error
+	if !errors.As(err, &e) || e.Code != attach.CodeOvertaken {
 		t.Errorf("the ADD that was overtaken: %v", err)
 	}
 	n.wantNothingLeft()

@@ -146,7 +146,7 @@ func (s *session) dns() (types.DNS, error) {
 	if err != nil {
 		return types.DNS{}, fail(types.ErrIOFailure, "ipam.resolvConf: %v", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	var dns types.DNS
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {

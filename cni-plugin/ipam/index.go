@@ -2,7 +2,9 @@ package ipam
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -106,7 +108,7 @@ func (s *Store) readIndex() (*index, error) {
 		if ix, err := parseIndex(data); err == nil && ix.boot == s.boot {
 			return ix, nil
 		}
-	} else if !os.IsNotExist(err) {
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	return s.rebuildIndex()

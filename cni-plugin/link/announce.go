@@ -22,7 +22,7 @@ func (p *Pod) Announce(index int, mac net.HardwareAddr, addrs []netip.Prefix) er
 		if err != nil {
 			return err
 		}
-		defer unix.Close(s) //nolint:errcheck // a packet socket has nothing to flush
+		defer unix.Close(s)
 		for _, a := range addrs {
 			frame := gratuitousARP(mac, a.Addr())
 			if a.Addr().Is6() {

@@ -3,9 +3,9 @@ package link
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"syscall"
 
@@ -83,7 +83,7 @@ func netnsCookie() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer unix.Close(s) //nolint:errcheck // nothing was written
+	defer unix.Close(s)
 	cookie, err := unix.GetsockoptUint64(s, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 	if errors.Is(err, unix.ENOPROTOOPT) {
 		return 0, nil
@@ -102,7 +102,7 @@ func (p *Pod) do(f func() error) error {
 			done <- err
 			return
 		}
-		defer unix.Close(here) //nolint:errcheck // a read-only handle
+		defer unix.Close(here)
 		if err := unix.Setns(p.fd, unix.CLONE_NEWNET); err != nil {
 			done <- err
 			return
@@ -222,7 +222,7 @@ func podSysctls(want Interface) error {
 		list = list[:2]
 	}
 	for _, s := range list {
-		if err := SetSysctl(conf+s[0], s[1]); err != nil && !os.IsNotExist(err) {
+		if err := SetSysctl(conf+s[0], s[1]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

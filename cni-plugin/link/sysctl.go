@@ -2,7 +2,9 @@ package link
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 )
 
@@ -55,7 +57,7 @@ func EnableForwarding6() error {
 			continue
 		}
 		// A link may vanish under our hands; then it needs nothing.
-		if err := SetSysctl(name, "2"); err != nil && !os.IsNotExist(err) {
+		if err := SetSysctl(name, "2"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
