@@ -79,10 +79,11 @@ func (c Container) user(ctx context.Context, client ctrdoci.Client, cc *containe
 	if err := ctrdoci.WithUser(name)(ctx, client, cc, s); err != nil {
 		return fmt.Errorf("find user %q of image %s: %w", name, c.Container.Image, err)
 	}
-	user := s.Process.User
+	// Before the groups are looked up: the primary group is one of them.
 	if gid != nil {
-		user.GID = uint32(*gid)
+		s.Process.User.GID = uint32(*gid)
 	}
+	user := s.Process.User
 	who, _, _ := strings.Cut(name, ":")
 	if err := ctrdoci.WithAdditionalGIDs(who)(ctx, client, cc, s); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("find groups of user %q of image %s: %w", name, c.Container.Image, err)
