@@ -4,6 +4,7 @@
 package builtin
 
 import (
+	"errors"
 	"fmt"
 	"net"
 
@@ -19,12 +20,11 @@ func Serve(root, socket string) error {
 	if err != nil {
 		return fmt.Errorf("open the built-in overlay driver in %s: %w", root, err)
 	}
-	defer driver.Close()
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
-		return err
+		return errors.Join(err, driver.Close())
 	}
 	server := grpc.NewServer()
 	snapshotsapi.RegisterSnapshotsServer(server, snapshotservice.FromSnapshotter(driver))
-	return server.Serve(listener)
+	return errors.Join(server.Serve(listener), driver.Close())
 }

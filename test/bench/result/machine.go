@@ -25,7 +25,7 @@ func New(bench, dir string, rounds int) (File, error) {
 		Time:       time.Now().UTC().Truncate(time.Second),
 		Kernel:     unix.ByteSliceToString(uts.Release[:]),
 		CPUs:       runtime.NumCPU(),
-		FileSystem: fsName(int64(fs.Type)),
+		FileSystem: fsName(int64(fs.Type)), //nolint:unconvert // 32 bits on other machines
 		Rounds:     rounds,
 	}, nil
 }
