@@ -6,6 +6,8 @@ import (
 	"context"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/varve-project/varve/csi-driver/volume"
@@ -51,7 +53,7 @@ func (s *Server) GetPluginCapabilities(context.Context, *csi.GetPluginCapabiliti
 // FAILED_PRECONDITION, the specification's code for "not healthy".
 func (s *Server) Probe(context.Context, *csi.ProbeRequest) (*csi.ProbeResponse, error) {
 	if err := s.probe(); err != nil {
-		return nil, volume.Status(err)
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
 	return &csi.ProbeResponse{Ready: wrapperspb.Bool(true)}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 

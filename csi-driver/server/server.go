@@ -59,10 +59,7 @@ func Open(ctx context.Context, root string, c Config, g *grpc.Server) (*Driver, 
 	for _, w := range warnings {
 		log.G(ctx).WithError(w).Warn("left by an earlier run")
 	}
-	csi.RegisterIdentityServer(g, identity.New(version.Get().Version, func() error {
-		_, err := backend.Capacity()
-		return err
-	}))
+	csi.RegisterIdentityServer(g, identity.New(version.Get().Version, backend.Healthy))
 	csi.RegisterControllerServer(g, controller.New(backend, locks, id))
 	csi.RegisterNodeServer(g, nodes)
 	return &Driver{backend}, nil

@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -81,7 +82,8 @@ func (z Freezer) guard(dir *os.File) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(z.Guard[0], z.Guard[1:]...)
+	// No caller's context: the guard is there for when that has ended.
+	cmd := exec.CommandContext(context.Background(), z.Guard[0], z.Guard[1:]...)
 	cmd.Stdin = r
 	cmd.ExtraFiles = []*os.File{dir}
 	cmd.Dir = "/"

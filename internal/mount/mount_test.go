@@ -1,6 +1,7 @@
 package mount_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,8 +9,6 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"context"
 
 	"golang.org/x/sys/unix"
 

@@ -41,6 +41,9 @@ func (b *Backend) Limits(fsType string) volume.Limits {
 // held when it was taken, since it never changes. So without over-commitment
 // the sum of these is the most that the store can ever be asked for.
 func (b *Backend) Capacity() (volume.Capacity, error) {
+	if err := b.pool.present(); err != nil {
+		return volume.Capacity{}, fmt.Errorf("capacity: %w", err)
+	}
 	used, writable, err := b.room()
 	if err != nil {
 		return volume.Capacity{}, err

@@ -15,6 +15,9 @@ const scarce = 10
 func (d *doctor) room() error {
 	b := &Backend{config: d.config, pool: d.pool}
 	var err error
+	if b.pool.device, err = b.pool.number(); err != nil {
+		return err
+	}
 	if b.catalog.volumes, err = readRecords[volume.Volume](d.pool.path("volumes"), volumeName); err != nil {
 		return nil // named by records already
 	}

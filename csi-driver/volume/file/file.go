@@ -86,7 +86,10 @@ func (c Config) check() error {
 	return nil
 }
 
-func (b *Backend) load() error {
+func (b *Backend) load() (err error) {
+	if b.pool.device, err = b.pool.number(); err != nil {
+		return err
+	}
 	if err := b.pool.makeFolders(); err != nil {
 		return err
 	}
@@ -101,9 +104,8 @@ func (b *Backend) load() error {
 	return b.catalog.load(b.pool)
 }
 
-// Store tells whether the pool is inside a store file of its own, because its
-// folder cannot reflink.
-func (b *Backend) Store() bool { return b.pool.store != "" }
+// Healthy says what keeps the pool from working, if anything does.
+func (b *Backend) Healthy() error { return b.pool.present() }
 
 // Close unmounts the store unless a volume is attached: devices, and the pods
 // that use them, outlive the daemon.

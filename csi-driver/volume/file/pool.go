@@ -23,6 +23,9 @@ type pool struct {
 	base string
 	// store is the store file, "" when dir can reflink.
 	store string
+	// device is st_dev of base at start: another one later means that the
+	// store, or the disk that dir is on, has been unmounted.
+	device uint64
 }
 
 const (
@@ -68,6 +71,24 @@ func (p pool) path(parts ...string) string {
 }
 
 func (p pool) image(kind, id string) string { return p.path(kind, id, imageName) }
+
+// number returns st_dev of the base.
+func (p pool) number() (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(p.base, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: p.base, Err: err}
+	}
+	return st.Dev, nil
+}
+
+// present answers an error when the base is not what it was at start.
+func (p pool) present() error {
+	now, err := p.number()
+	if err == nil && now != p.device {
+		err = fmt.Errorf("%s is not mounted any more: restart varve-csi", p.base)
+	}
+	return err
+}
 
 func (p pool) makeFolders() error {
 	for _, name := range folders {
@@ -118,13 +139,13 @@ func canReflink(dir string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(src.Name())
+	defer func() { _ = os.Remove(src.Name()) }()
 	defer src.Close()
 	dst, err := os.CreateTemp(dir, ".tmp-reflink-*")
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(dst.Name())
+	defer func() { _ = os.Remove(dst.Name()) }()
 	defer dst.Close()
 	if _, err := src.Write(make([]byte, 4096)); err != nil {
 		return false, err

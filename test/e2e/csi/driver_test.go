@@ -13,11 +13,10 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/moby/sys/mountinfo"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
-
-	"github.com/moby/sys/mountinfo"
 
 	"github.com/varve-project/varve/internal/loop"
 	"github.com/varve-project/varve/test/built"
@@ -153,7 +152,6 @@ func (d *driver) tryStart(env ...string) error {
 	go func() { exited <- d.cmd.Wait() }()
 	for {
 		if _, err = d.Probe(ctx, &csi.ProbeRequest{}); err == nil {
-			go func() { _ = <-exited }()
 			return nil
 		}
 		select {

@@ -1,12 +1,16 @@
 package csi_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
 
 	"github.com/varve-project/varve/internal/loop"
 	"github.com/varve-project/varve/test/built"
@@ -80,7 +84,7 @@ func mountNew(t *testing.T, d *driver, fs, point string) {
 			_ = loop.Release(dev)
 		}
 	})
-	if err == syscall.ENODEV {
+	if errors.Is(err, syscall.ENODEV) {
 		t.Skip("kernel lacks: " + fs)
 	}
 	if err != nil {
@@ -138,9 +142,26 @@ func TestDamagedFileSystem(t *testing.T) {
 	u.release()
 	set(1024+0x38, 0, 0) // no magic any more
 	_, err := d.NodeStageVolume(soon(t), u.stage())
-	says(t, err, 9, "no file system", "formatted")
+	says(t, err, codes.FailedPrecondition, "no file system", "formatted")
 	if err := onlyStore(d.dir); err != nil {
 		t.Error(err)
 	}
 	d.remove(u.id)
+}
+
+// A daemon whose store was unmounted behind its back says so, and does not
+// mistake the folder below for an empty store.
+func TestStoreUnmounted(t *testing.T) {
+	d := start(t, "--store-size", "1GiB")
+	d.remove(d.create(sized("v", raw(), mib)))
+	if err := syscall.Unmount(d.path("root/pool/store"), 0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Probe(soon(t), &csi.ProbeRequest{})
+	says(t, err, codes.FailedPrecondition, "not mounted", "restart")
+	_, err = d.CreateVolume(soon(t), sized("v", raw(), mib))
+	says(t, err, codes.Internal, "not mounted")
+	d.stop()
+	d.start()
+	d.remove(d.create(sized("v", raw(), mib)))
 }
