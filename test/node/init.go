@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -63,8 +65,8 @@ func furnish(hostname string) error {
 	if err := unix.Mount("proc", "/proc", "proc", flags, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
-	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
-		return fmt.Errorf("mount /run: %w", err)
+	if err := privateRun("/etc/resolv.conf"); err != nil {
+		return err
 	}
 	if err := unix.Sethostname([]byte(hostname)); err != nil {
 		return fmt.Errorf("set the host name: %w", err)
@@ -75,6 +77,33 @@ func furnish(hostname string) error {
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("bring loopback up: %w", err)
+	}
+	return nil
+}
+
+// privateRun mounts an empty /run, but for the files that the named ones lead
+// to by symlinks: with systemd-resolved, /etc/resolv.conf is one.
+func privateRun(names ...string) error {
+	files := map[string][]byte{}
+	for _, name := range names {
+		target, err := filepath.EvalSymlinks(name)
+		if err != nil || !strings.HasPrefix(target, "/run/") {
+			continue // not there, or not in /run
+		}
+		if files[target], err = os.ReadFile(target); err != nil {
+			return err
+		}
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	for target, text := range files {
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(target, text, 0o644); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -18,6 +18,9 @@ const (
 	ctrName  = peer.ContainerdVersion + " ctr run --cni"
 )
 
+// phaseNote is said of the phases once.
+const phaseNote = "phases overlap and contain others; `varve why POD` shows when each began"
+
 // suite is everything that runs while the benchmark does.
 type suite struct {
 	Options
@@ -132,7 +135,7 @@ func (s *suite) rows(f figures) []result.Row {
 		rows = append(rows, row.Compare())
 	}
 	for _, name := range s.phases {
-		rows = append(rows, result.Row{Name: "phase " + name, Peer: "-", Unit: "ms", Ours: f[[2]string{oursName, name}]})
+		rows = append(rows, result.Row{Name: "phase " + name, Peer: "-", Unit: "ms", Ours: f[[2]string{oursName, name}], Note: phaseNote})
 	}
 	for _, name := range []string{"CNI ADD", "runc run"} {
 		rows = append(rows, result.Row{Name: "floor: " + name, Peer: bareName, Unit: "ms", Theirs: f[[2]string{bareName, name}]})
