@@ -86,6 +86,11 @@ func (v view) word() string {
 	case st.Phase == corev1.PodSucceeded:
 		return "Completed"
 	case st.Phase == corev1.PodFailed:
+		for _, c := range st.Containers {
+			if c.Reason != "" && (c.ExitCode == nil || *c.ExitCode != 0) {
+				return c.Reason
+			}
+		}
 		return "Error"
 	}
 	for _, c := range st.Containers {
