@@ -15,7 +15,8 @@ import (
 const maxHolders = 5
 
 // holders names the processes that keep a volume busy, as ": held by pid 12
-// (cat)", "" when none is found. It looks only when something has gone wrong
+// (cat)", "" when none is found. One may hold it without any file of its own
+// open, by a copy of the mount in its mount namespace. It looks only when something has gone wrong
 // already, and what it cannot read it leaves out.
 func holders(id string, backend volume.Backend) string {
 	numbers := map[uint64]bool{}
@@ -42,8 +43,17 @@ func holders(id string, backend volume.Backend) string {
 }
 
 // holds tells whether a process has something open, or stands, on one of the
-// devices.
+// devices, or sees a mount of it that this process does not see.
 func holds(proc string, numbers map[uint64]bool) bool {
+	own, _ := os.Readlink("/proc/self/ns/mnt")
+	if other, err := os.Readlink(filepath.Join(proc, "ns", "mnt")); err == nil && other != own {
+		table, _ := os.ReadFile(filepath.Join(proc, "mountinfo"))
+		for number := range numbers {
+			if strings.Contains(string(table), fmt.Sprintf(" %d:%d ", unix.Major(number), unix.Minor(number))) {
+				return true
+			}
+		}
+	}
 	links, _ := filepath.Glob(filepath.Join(proc, "fd", "*"))
 	for _, link := range append(links, filepath.Join(proc, "cwd"), filepath.Join(proc, "root")) {
 		var st unix.Stat_t

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -55,6 +56,28 @@ func TestUnpublishWhileInUse(t *testing.T) {
 			d.remove(u.id)
 		})
 	}
+}
+
+// A mount that another mount namespace has copied keeps the device; the answer
+// says whose it is.
+func TestUnstageWhileCopied(t *testing.T) {
+	d := start(t, "--store-size", "1GiB")
+	u := d.use(d.create(sized("v", mounted("ext4"), 64*mib)), mounted("ext4"))
+	holder := exec.Command("sleep", "600")
+	holder.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Process.Kill(); _ = holder.Wait() }()
+	must(d.NodeUnpublishVolume(soon(t), u.unpublish()))(t)
+	for range 2 {
+		_, err := d.NodeUnstageVolume(soon(t), u.unstage())
+		says(t, err, codes.FailedPrecondition, "in use", fmt.Sprintf("pid %d (sleep)", holder.Process.Pid))
+	}
+	_ = holder.Process.Kill()
+	_ = holder.Wait()
+	must(d.NodeUnstageVolume(soon(t), u.unstage()))(t)
+	d.remove(u.id)
 }
 
 // Two calls on one object: one of them is served, the others are told to come
