@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -21,6 +22,7 @@ import (
 // beside live calls: disk is read first, and records after every change that
 // had begun by then has ended.
 func (d *Driver) Audit(ctx context.Context, fix bool) (finding.List, error) {
+	d.bin.Flush()
 	disk, err := readDisk(d.layout)
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
@@ -32,6 +34,13 @@ func (d *Driver) Audit(ctx context.Context, fix bool) (finding.List, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
+	// What was removed since the disk was read is no orphan, it is on its way
+	// to the trash.
+	if err := d.store.Settle(ctx); err != nil {
+		return nil, fmt.Errorf("audit: %w", err)
+	}
+	d.bin.Flush()
+	disk = disk.stillThere()
 	if fix {
 		orphans, _ := compare(d.layout, disk, records)
 		for _, path := range orphans {
@@ -76,6 +85,17 @@ func (d *Driver) discardOrphan(path string) error {
 
 // onDisk is what lies in the directories of a root, by full path.
 type onDisk struct{ layers, works, usages []string }
+
+// stillThere leaves out what has gone meanwhile.
+func (o onDisk) stillThere() onDisk {
+	gone := func(path string) bool {
+		_, err := os.Lstat(path)
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	return onDisk{
+		slices.DeleteFunc(o.layers, gone), slices.DeleteFunc(o.works, gone), slices.DeleteFunc(o.usages, gone),
+	}
+}
 
 func readDisk(l layout) (o onDisk, err error) {
 	for dir, into := range map[string]*[]string{l.layers(): &o.layers, l.works(): &o.works, l.usages(): &o.usages} {

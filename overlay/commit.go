@@ -61,7 +61,8 @@ func (d *Driver) commit(ctx context.Context, name, key string, opts []snapshots.
 			})
 			return err
 		},
-		Done: func() { go d.dropWork(active.ID) },
+		// The scratch directory of what is committed now serves nobody.
+		Done: func() { d.bin.Drop(d.layout.work(active.ID)) },
 	})
 	if err != nil {
 		return err
@@ -108,10 +109,15 @@ func (d *Driver) settle(ctx context.Context, id string) (snapshots.Usage, error)
 	}
 	if d.config.SyncCommit {
 		failpoint.Hit("overlay.commit.sync.before")
-		err := syncFew(ctx, layer)
+		err := errMany
+		if d.syncing.Add(1) == 1 {
+			err = syncFew(ctx, layer)
+		}
+		// Several commits at once, or a big layer: one syncfs for all.
 		if errors.Is(err, errMany) {
 			err = d.flush.Flush(ctx)
 		}
+		d.syncing.Add(-1)
 		if err != nil {
 			return unknown, err
 		}
@@ -159,13 +165,4 @@ func (d *Driver) adoptTop(ctx context.Context, id, parent string) error {
 	}
 	failpoint.Hit("overlay.commit.top.after")
 	return nil
-}
-
-// dropWork removes the scratch directory of what is committed now.
-func (d *Driver) dropWork(id string) {
-	failpoint.Hit("overlay.commit.work.before")
-	if err := d.bin.Put(d.layout.work(id)); err != nil {
-		d.log.WithError(err).Warn("cannot remove a committed snapshot's work directory; the next start does")
-	}
-	failpoint.Hit("overlay.commit.work.after")
 }

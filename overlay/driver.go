@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -38,6 +39,7 @@ type Driver struct {
 	options  []string
 	walks    singleflight.Group
 	slots    chan struct{} // bounds the walks under way
+	syncing  atomic.Int32  // commits that wait for their data
 }
 
 var _ snapshotter.Driver = (*Driver)(nil)

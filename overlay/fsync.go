@@ -51,7 +51,7 @@ func syncFew(ctx context.Context, layer string) error {
 	for i := len(dirs) - 1; i >= 0; i-- {
 		paths = append(paths, dirs[i])
 	}
-	for _, path := range append(paths, filepath.Dir(layer)) {
+	for _, path := range paths {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

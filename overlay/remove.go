@@ -2,10 +2,7 @@ package overlay
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
@@ -32,7 +29,6 @@ func (d *Driver) remove(ctx context.Context, key string) error {
 	if err := d.mustBeIdle(r); err != nil {
 		return err
 	}
-	discarded := make(chan struct{})
 	failpoint.Hit("overlay.remove.metadata.before")
 	err = d.store.Do(ctx, metadata.Write{
 		Check: func(ctx context.Context) error {
@@ -48,24 +44,15 @@ func (d *Driver) remove(ctx context.Context, key string) error {
 			_, _, err := storage.Remove(ctx, key)
 			return err
 		},
-		// Behind the commit, also when the caller is gone by then.
-		Done: func() {
-			go func() {
-				defer close(discarded)
-				failpoint.Hit("overlay.remove.metadata.after")
-				d.discard(r.ID)
-			}()
-		},
+		// Behind the commit, also when the caller is gone by then. Numbers are
+		// never used twice, so the paths need not be free at once.
+		Done: func() { d.bin.Drop(d.layout.work(r.ID), d.layout.layer(r.ID), d.layout.usage(r.ID)) },
 	})
 	if err != nil {
 		return err
 	}
-	select {
-	case <-discarded:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	failpoint.Hit("overlay.remove.metadata.after")
+	return nil
 }
 
 // mustBeIdle refuses to pull the directory from under a mounted snapshot:
@@ -83,23 +70,4 @@ func (d *Driver) mustBeIdle(r metadata.Record) error {
 		return fmt.Errorf("it is mounted at %s; unmount it first: %w", point, errdefs.ErrFailedPrecondition)
 	}
 	return nil
-}
-
-// discard moves what a removed snapshot has on disk to the trash. What
-// fails here has no record any more, so the next start does it.
-func (d *Driver) discard(id string) {
-	failpoint.Hit("overlay.remove.work.before")
-	err := d.bin.Put(d.layout.work(id))
-	failpoint.Hit("overlay.remove.work.after")
-	failpoint.Hit("overlay.remove.layer.before")
-	err = errors.Join(err, d.bin.Put(d.layout.layer(id)))
-	failpoint.Hit("overlay.remove.layer.after")
-	failpoint.Hit("overlay.remove.usage.before")
-	if e := os.Remove(d.layout.usage(id)); !errors.Is(e, fs.ErrNotExist) {
-		err = errors.Join(err, e)
-	}
-	failpoint.Hit("overlay.remove.usage.after")
-	if err != nil {
-		d.log.WithError(err).Warn("cannot move a removed snapshot to the trash; the next start does")
-	}
 }

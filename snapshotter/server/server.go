@@ -5,7 +5,8 @@
 // call, kept even when the driver hangs in the kernel; a List that is
 // collected before it is streamed, so that a client that stops reading holds
 // nothing; busy resources answered with FAILED_PRECONDITION, at which
-// containerd's garbage collection goes on; and an Audit call.
+// containerd's garbage collection goes on; several masters on one daemon that
+// do not see each other's snapshots (OwnerHeader); and an Audit call.
 package server
 
 import (
@@ -39,7 +40,7 @@ type Server struct {
 func New(driver snapshotter.Driver, config Config) *Server {
 	return &Server{
 		driver: driver,
-		inner:  snapshotservice.FromSnapshotter(mapped{driver}),
+		inner:  snapshotservice.FromSnapshotter(owned{mapped{driver}}),
 		config: config,
 		calls:  make(chan struct{}, config.MaxCalls),
 	}
@@ -157,11 +158,11 @@ func (s *Server) List(r *snapshotsapi.ListSnapshotsRequest, stream snapshotsapi.
 }
 
 func (s *Server) collect(ctx context.Context, filters []string) (list []*snapshotsapi.Info, err error) {
-	err = s.driver.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+	err = owned{mapped{s.driver}}.Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		list = append(list, proxy.InfoToProto(info))
 		return nil
 	}, filters...)
-	return list, toGRPC(err)
+	return list, errgrpc.ToGRPC(err)
 }
 
 func send(list []*snapshotsapi.Info, stream snapshotsapi.Snapshots_ListServer) error {

@@ -36,6 +36,7 @@ func (b *Bin) one(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
+	b.Flush()
 	b.mu.Lock()
 	if len(b.waiting) == 0 {
 		b.mu.Unlock()
