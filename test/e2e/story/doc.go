@@ -64,7 +64,7 @@ var steps = []step{
 	{"client reaches it by pod IP and host port, IPv4 and IPv6", (*story).network},
 	{"two pods listen on one port", (*story).twins},
 	{"volume written, snapshot taken and restored, digests equal", (*story).volume},
-	{"supervisor killed with SIGKILL: the pod goes on, is adopted", (*story).killSupervisor},
+	{"supervisor killed with SIGKILL: pod goes on, adopted, restarted", (*story).killSupervisor},
 	{"snapshotter killed with SIGKILL: the pods go on", (*story).killDaemon},
 	{"the story of a start, and doctor again", (*story).why},
 	{"everything removed, daemons stopped", (*story).remove},

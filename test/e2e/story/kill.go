@@ -58,7 +58,34 @@ func (s *story) killSupervisor(ctx context.Context) error {
 		return fmt.Errorf("the containers were the processes %v and are %v", before, after)
 	}
 	s.say("the command put another supervisor in charge: %d was, %d is; containers are %v as before", old, web.Supervisor, after)
-	return s.serves(web)
+	if err := s.serves(web); err != nil {
+		return err
+	}
+	return s.killContainer(ctx, after["debian"])
+}
+
+// killContainer shows that whoever adopted the web pod looks after it.
+func (s *story) killContainer(ctx context.Context, pid int) error {
+	if err := s.kill(pid, "the debian container"); err != nil {
+		return err
+	}
+	err := until(ctx, patience, func() error {
+		web, err := s.pod(ctx, "web")
+		if err != nil {
+			return err
+		}
+		pids, err := web.pids()
+		if err == nil && (pids["debian"] == 0 || pids["debian"] == pid) {
+			err = fmt.Errorf("nobody started the container again: the processes are %v", pids)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.say("it is started again:")
+	_, err = s.run(ctx, "pod", "ls")
+	return err
 }
 
 // killDaemon kills the snapshotter, shows that pods do without, starts it
