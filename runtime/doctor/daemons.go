@@ -33,6 +33,9 @@ func (n *node) daemons(ctx context.Context) (finding.List, error) {
 			}
 			continue
 		}
+		if n.hung[d.name] {
+			continue // the check of the sockets has said so
+		}
 		found, err := ownDoctor(ctx, path, "--root", n.root(d), "--address", d.address)
 		list = append(list, found...)
 		errs = append(errs, err)

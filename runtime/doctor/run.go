@@ -26,6 +26,10 @@ type node struct {
 	// a socket, and no pod is recorded. Checks of what only a running suite
 	// has keep silent then.
 	down bool
+	// serving are the daemons that serve, by name; hung are those that hold
+	// their socket and do not, for which their own doctors would wait as
+	// everybody does.
+	serving, hung map[string]bool
 }
 
 // check is one subject that can be looked at by itself.
@@ -55,7 +59,7 @@ var checks = []check{
 // first. It changes nothing. A check that cannot be made is a finding of its
 // own; the error is ctx's, when that ended.
 func Run(ctx context.Context, c config.Config) (finding.List, error) {
-	n := &node{config: c}
+	n := &node{config: c, serving: map[string]bool{}, hung: map[string]bool{}}
 	list := finding.List{}
 	for _, k := range checks {
 		found, err := k.run(n, ctx)

@@ -14,8 +14,10 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/varve-project/varve/internal/finding"
 )
@@ -149,7 +151,9 @@ func (n *node) socket(ctx context.Context, d daemon, info fs.FileInfo) finding.L
 		return append(list, n.found(daemonNotServing, d.address, "name", d.name, "reason", err.Error()))
 	}
 	_ = conn.Close()
-	if kind, err := health(ctx, d.address); err != nil {
+	kind, err := health(ctx, d.address)
+	n.serving[d.name], n.hung[d.name] = err == nil, err != nil
+	if err != nil {
 		list = append(list, n.found(kind, d.address, "name", d.name, "reason", err.Error()))
 	}
 	return list
@@ -173,6 +177,8 @@ func health(ctx context.Context, address string) (Definition, error) {
 		return daemonNotServing, fmt.Errorf("its health is %s", answer.Status)
 	case ctx.Err() != nil:
 		return daemonNotServing, fmt.Errorf("no answer within %s", patience)
+	case status.Code(err) == codes.Unavailable:
+		return daemonNotServing, err // it came or went in this moment
 	}
 	return foreignServer, err
 }

@@ -3,6 +3,7 @@ package doctor_test
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/varve-project/varve/internal/finding"
 	"github.com/varve-project/varve/runtime/config"
-	"github.com/varve-project/varve/runtime/pod"
 	"github.com/varve-project/varve/test/built"
 )
 
@@ -91,8 +91,8 @@ func TestRealSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitUntil(t, "the daemon is gone", func() bool {
-		_, err := pod.FindProcess(pidOf(t, c, "overlay"))
-		return err != nil
+		_, err := net.Dial("unix", c.SnapshotterSocket())
+		return errors.Is(err, syscall.ECONNREFUSED)
 	})
 	mend(t, c, want(t, c, "runtime.socket.dead", c.SnapshotterSocket()))
 
