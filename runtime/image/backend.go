@@ -24,8 +24,8 @@ import (
 const callTimeout = 2 * time.Minute
 
 // dial prepares a connection; it is made by the first call.
-func dial(name, address string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("unix:"+address,
+func dial(name, address string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient("unix:"+address, append(opts,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
@@ -37,7 +37,7 @@ func dial(name, address string) (*grpc.ClientConn, error) {
 				defer cancel()
 			}
 			return explain(name, address, invoke(ctx, method, req, reply, cc, opts...))
-		}))
+		}))...)
 }
 
 // explain turns "no answer" into what a person must do; err is gRPC's own or

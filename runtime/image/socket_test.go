@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -16,9 +17,25 @@ func dialSnapshotter(address string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("unix:"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 }
 
-// listSnapshots asks the snapshotter itself, past the store under test.
-func listSnapshots(conn *grpc.ClientConn, name string) (keys []string, err error) {
-	stream, err := snapshotsapi.NewSnapshotsClient(conn).List(context.Background(), &snapshotsapi.ListSnapshotsRequest{Snapshotter: name})
+// listSnapshots asks the snapshotter itself, past the store under test, as
+// each of the owners; "" is a client that names none.
+func listSnapshots(conn *grpc.ClientConn, name string, owners ...string) (keys []string, err error) {
+	for _, owner := range owners {
+		ctx := context.Background()
+		if owner != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "varve-owner", owner)
+		}
+		more, err := listOwned(ctx, conn, name)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, more...)
+	}
+	return keys, nil
+}
+
+func listOwned(ctx context.Context, conn *grpc.ClientConn, name string) (keys []string, err error) {
+	stream, err := snapshotsapi.NewSnapshotsClient(conn).List(ctx, &snapshotsapi.ListSnapshotsRequest{Snapshotter: name})
 	if err != nil {
 		return nil, err
 	}

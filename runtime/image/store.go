@@ -15,6 +15,7 @@
 //
 //	content/     blobs and half-written ingests (containerd's local store)
 //	meta.db      names, content, leases and layers (containerd's metadata)
+//	owner        under which name the snapshotter keeps our layers (owner.go)
 //	mounts/      records of images mounted for a look
 //	*.lock       see locks.go
 //
@@ -99,8 +100,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
 	s.local = newLocalContent(filepath.Join(o.Root, "content"))
-	var err error
-	if s.conn, err = dial(o.Snapshotter, o.Address); err != nil {
+	name, err := owner(o.Root, bolt.lockPath())
+	if err != nil {
+		return nil, fmt.Errorf("open image store: %w", err)
+	}
+	if s.conn, err = dial(o.Snapshotter, o.Address, asOwner(name)...); err != nil {
 		return nil, fmt.Errorf("open image store: snapshotter %s: %w", o.Snapshotter, err)
 	}
 	s.backend = newBackend(s.conn, o.Snapshotter)
