@@ -14,7 +14,7 @@ type Config struct {
 	UpperdirLabel      bool     `toml:"upperdir_label" comment:"Report where a snapshot's own files are in the label containerd.io/snapshot/overlay.upperdir."`
 	MountOptions       []string `toml:"mount_options" comment:"Further options of every overlay mount, such as \"volatile\" or \"xino=on\"."`
 	Quota              string   `toml:"quota" comment:"auto: use project quotas where the file system counts them. off: never. require: do not start without."`
-	ProjectIDFirst     uint32   `toml:"project_id_first" comment:"First of the project ids that snapshots may take. Ids in use by others are left alone."`
+	ProjectIDFirst     uint32   `toml:"project_id_first" comment:"First of the project ids that snapshots may take. Ids in use by others are left alone. Two daemons on one file system need ranges apart."`
 	ProjectIDLast      uint32   `toml:"project_id_last" comment:"Last of the project ids that snapshots may take."`
 	MaxSizeUnsupported string   `toml:"max_size_unsupported" comment:"What to do with a max-size label where no quota can enforce it. refuse: Prepare fails. warn: log a warning and go on without a limit."`
 	TrashRate          int      `toml:"trash_rate" comment:"Files per second that are deleted behind a Remove; 0 is no limit."`

@@ -3,6 +3,7 @@ package overlay_test
 import (
 	"io/fs"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/varve-project/varve/overlay"
@@ -21,6 +22,8 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+var instances atomic.Uint32
+
 // subject serves a driver on root, behind wrap where there is one.
 func subject(t testing.TB, root string, wrap func(snapshotter.Driver) snapshotter.Driver) *conformance.Subject {
 	t.Helper()
@@ -29,7 +32,11 @@ func subject(t testing.TB, root string, wrap func(snapshotter.Driver) snapshotte
 
 func subjectAs(t testing.TB, root string, streaming bool, wrap func(snapshotter.Driver) snapshotter.Driver) *conformance.Subject {
 	t.Helper()
-	s := serveWrapped(t, root, overlay.DefaultConfig(), streaming, wrap)
+	config := overlay.DefaultConfig()
+	// Subjects run side by side on one file system, each with ids of its own.
+	config.ProjectIDFirst += 1000 * instances.Add(1)
+	config.ProjectIDLast = config.ProjectIDFirst + 999
+	s := serveWrapped(t, root, config, streaming, wrap)
 	return &conformance.Subject{
 		Conn: s.conn, Address: s.address, Capabilities: s.driver.Capabilities(),
 		Held: func(t testing.TB) int64 { return files(t, root) },
