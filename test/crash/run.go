@@ -73,11 +73,11 @@ func Run[W World](t *testing.T, limit int, fresh func(testing.TB) W, cases []Cas
 				t.Fatal(err)
 			}
 			if len(points) == 0 {
-				t.Fatal("the call hit no failpoint: put failpoint.Hit around its effects")
+				t.Fatal(noPoint)
 			}
 			empty[c.Name] = left
 			for _, p := range points {
-				all = append(all, kill[W]{c: c, at: p})
+				all = append(all, kill[W]{c: c, at: p}, kill[W]{c: c, at: p, abandon: true})
 			}
 		})
 	}
@@ -85,7 +85,7 @@ func Run[W World](t *testing.T, limit int, fresh func(testing.TB) W, cases []Cas
 		return
 	}
 	chosen := sample(all, limit)
-	t.Logf("killing at %d of %d points", len(chosen), len(all))
+	t.Logf("killing %d times of %d: at each point once with the call made again, and once without", len(chosen), len(all))
 	twice := map[string]kill[W]{}
 	do := func(k kill[W]) {
 		t.Run(fmt.Sprintf("%s/%s", k.c.Name, k), func(t *testing.T) {
@@ -95,7 +95,7 @@ func Run[W World](t *testing.T, limit int, fresh func(testing.TB) W, cases []Cas
 			}
 			for _, p := range repair {
 				if _, have := twice[p.name]; !have && k.repair == nil {
-					twice[p.name] = kill[W]{k.c, k.at, &p}
+					twice[p.name] = kill[W]{k.c, k.at, k.abandon, &p}
 				}
 			}
 		})
@@ -109,19 +109,51 @@ func Run[W World](t *testing.T, limit int, fresh func(testing.TB) W, cases []Cas
 	}
 }
 
+// Try kills at every point as Run does, and returns what it finds instead of
+// failing the test: for parts whose faults are planted.
+func Try[W World](t testing.TB, fresh func(testing.TB) W, cases []Case[W]) []string {
+	var said []string
+	for _, c := range cases {
+		points, empty, err := learn(t, fresh, c)
+		switch {
+		case err != nil:
+			said = append(said, err.Error())
+		case len(points) == 0:
+			said = append(said, c.Name+": "+noPoint)
+		}
+		for _, p := range points {
+			for _, abandon := range []bool{false, true} {
+				k := kill[W]{c: c, at: p, abandon: abandon}
+				if _, err := k.run(t, fresh, empty); err != nil {
+					said = append(said, fmt.Sprintf("killed at %s: %v", k, err))
+				}
+			}
+		}
+	}
+	return said
+}
+
+const noPoint = "the call hit no failpoint: put failpoint.Hit around its effects"
+
 // kill is one case killed at one point, and perhaps once more while it starts
 // again.
 type kill[W World] struct {
-	c      Case[W]
-	at     point
-	repair *point
+	c  Case[W]
+	at point
+	// abandon means that nobody makes the call again.
+	abandon bool
+	repair  *point
 }
 
 func (k kill[W]) String() string {
-	if k.repair == nil {
-		return k.at.String()
+	s := k.at.String()
+	if k.repair != nil {
+		s += "+" + k.repair.String()
 	}
-	return k.at.String() + "+" + k.repair.String()
+	if k.abandon {
+		s += ",abandoned"
+	}
+	return s
 }
 
 // run returns the points that the start after the kill went through.
@@ -155,7 +187,7 @@ func (k kill[W]) run(t testing.TB, fresh func(testing.TB) W, empty rest) ([]poin
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range k.c.after(acknowledged) {
+	for _, step := range k.after(acknowledged) {
 		if step.do == nil {
 			continue
 		}
@@ -172,20 +204,23 @@ type step[W World] struct {
 }
 
 // after is what must hold once the part is up again.
-func (c Case[W]) after(acknowledged bool) []step[W] {
+func (k kill[W]) after(acknowledged bool) []step[W] {
 	reconcile := func(w W) error { return w.Reconcile() }
-	steps := []step[W]{{"what was there before the call", c.Kept}}
+	steps := []step[W]{{"what was there before the call", k.c.Kept}}
 	if acknowledged {
-		steps = append(steps, step[W]{"the call was acknowledged, and its work is lost", c.Done})
+		steps = append(steps, step[W]{"the call was acknowledged, and its work is lost", k.c.Done})
 	}
-	again := c.Again
+	steps = append(steps, step[W]{"after one reconcile", reconcile})
+	if k.abandon {
+		return steps
+	}
+	again := k.c.Again
 	if again == nil {
-		again = c.Call // nil for a first start, which has been made again
+		again = k.c.Call // nil for a first start, which has been made again
 	}
 	return append(steps,
-		step[W]{"after one reconcile", reconcile},
 		step[W]{"the call made again", again},
-		step[W]{"after the call was made again", c.Done},
+		step[W]{"after the call was made again", k.c.Done},
 		step[W]{"reconcile after the call was made again", reconcile},
 	)
 }
@@ -237,7 +272,8 @@ func finish(w World, before leak.Snapshot, empty rest) error {
 			return err
 		}
 		more := now.beyond(empty)
-		if more == nil || time.Now().After(deadline) {
+		// The disk settles before a call returns, the kernel after it.
+		if more == nil || len(now.kernel) <= len(empty.kernel) || time.Now().After(deadline) {
 			return more
 		}
 		time.Sleep(20 * time.Millisecond)
