@@ -43,7 +43,7 @@ type counter struct {
 
 func (c *counter) add(st *unix.Stat_t) {
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		key := inode{uint64(st.Dev), st.Ino}
+		key := inode{st.Dev, st.Ino}
 		if _, again := c.seen[key]; again {
 			return
 		}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,19 +17,19 @@ import (
 // TestCountEqualsContinuity: what we count is what containerd counts.
 func TestCountEqualsContinuity(t *testing.T) {
 	root := t.TempDir()
-	random := rand.New(rand.NewSource(1))
+	random := rand.New(rand.NewPCG(1, 1))
 	dirs := []string{root}
 	var files []string
 	for i := range 500 {
-		dir := dirs[random.Intn(len(dirs))]
+		dir := dirs[random.IntN(len(dirs))]
 		path := filepath.Join(dir, fmt.Sprint("n", i))
 		var err error
-		switch kind := random.Intn(6); {
+		switch kind := random.IntN(6); {
 		case kind == 0:
 			err = os.Mkdir(path, 0o755)
 			dirs = append(dirs, path)
 		case kind == 1 && len(files) > 0:
-			err = os.Link(files[random.Intn(len(files))], path)
+			err = os.Link(files[random.IntN(len(files))], path)
 		case kind == 2:
 			err = os.Symlink("/nowhere", path)
 		case kind == 3:
@@ -38,7 +38,7 @@ func TestCountEqualsContinuity(t *testing.T) {
 			}
 			files = append(files, path)
 		default:
-			err = os.WriteFile(path, make([]byte, random.Intn(20000)), 0o644)
+			err = os.WriteFile(path, make([]byte, random.IntN(20000)), 0o644)
 			files = append(files, path)
 		}
 		if err != nil {

@@ -67,7 +67,7 @@ func checkBacking(dir string) finding.List {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return finding.List{{ID: "overlay.root.unusable", Severity: finding.Error, Object: dir, Text: err.Error()}}
 	}
-	name, bad := unfit[int64(st.Type)]
+	name, bad := unfit[st.Type]
 	if !bad {
 		return nil
 	}

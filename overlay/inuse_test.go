@@ -45,7 +45,7 @@ func TestMountTableSeesChanges(t *testing.T) {
 	}
 	upper, target := filepath.Join(dir, "u"), filepath.Join(dir, "m")
 	table := &mountTable{}
-	defer table.Close()
+	defer func() { _ = table.Close() }()
 	want := func(point string) {
 		t.Helper()
 		if got, err := table.mountPoint(upper); err != nil || got != point {

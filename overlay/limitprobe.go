@@ -25,7 +25,7 @@ func checkLimit(dir string, first, last uint32) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	id, err := freeProject(f, first, last)
 	if err != nil {
 		return err

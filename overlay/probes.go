@@ -165,7 +165,7 @@ func checkQuota(dir string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	accounted, _, err := f.State()
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func ids(list finding.List) string {
 func TestAudit(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "root")
 	d := openAt(t, root, DefaultConfig())
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	prepare(t, d, "kept", "")
 	prepare(t, d, "lost", "")
 	_, err := d.View(t.Context(), "view", "")
@@ -107,7 +107,7 @@ func TestStartRepairs(t *testing.T) {
 	}
 	must(t, os.Remove(l.work(id)))
 	d = openAt(t, root, DefaultConfig())
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	must(t, d.Cleanup(t.Context()))
 	for _, dir := range []string{l.layer("77"), l.work("77")} {
 		if _, err := os.Lstat(dir); err == nil {
@@ -148,7 +148,7 @@ func TestReboot(t *testing.T) {
 				must(t, os.WriteFile(d.layout.bootID(), []byte("another boot\n"), 0o600))
 			}
 			d = openAt(t, root, DefaultConfig())
-			defer d.Close()
+			defer func() { _ = d.Close() }()
 			list, err := d.Audit(t.Context(), false)
 			must(t, err)
 			if ids(list) != c.want {

@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,7 +62,7 @@ func audit(ctx context.Context, c *config, fix bool) (finding.List, error) {
 		return nil, fmt.Errorf("no daemon answers on %s, and without one nothing is moved: start varve-overlay, whose start does the same as --fix", c.Address)
 	}
 	list, err := overlay.Inspect(ctx, c.Root)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return list, err

@@ -3,6 +3,7 @@ package main_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -269,7 +270,7 @@ func TestBadConfiguration(t *testing.T) {
 		out, err := run(t, p.args("config", "check", "--config", file)...)
 		if err == nil || !strings.Contains(out, c.want) {
 			t.Errorf("%q: %v, want an error that names %s\n%s", c.text, err, c.want, out)
-		} else if e, ok := err.(*exec.ExitError); ok && e.ExitCode() != 2 {
+		} else if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.ExitCode() != 2 {
 			t.Errorf("%q: exit code %d, want 2", c.text, e.ExitCode())
 		}
 	}

@@ -48,7 +48,7 @@ that "varve why POD" can tell the story; "varve pod rm POD" removes it.`,
 			if err != nil {
 				return err
 			}
-			defer spare.Close()
+			defer func() { _ = spare.Close() }()
 			f, err := g.parse(file)
 			if err != nil {
 				return err
@@ -103,7 +103,7 @@ func (g *globals) run(ctx context.Context, f *manifest.File, spare *supervise.Sp
 			if spare, err = supervise.NewSpare(g.Config); err != nil {
 				return err
 			}
-			defer spare.Close()
+			defer func() { _ = spare.Close() }()
 		}
 		rec, st, err := g.start(ctx, p, spare, wait, quiet)
 		if err != nil {
@@ -133,7 +133,7 @@ func (g *globals) makeClaims(ctx context.Context, f *manifest.File, quiet bool) 
 		return nil
 	}
 	volumes := volume.Open(g.Config)
-	defer volumes.Close()
+	defer func() { _ = volumes.Close() }()
 	for _, c := range f.Claims {
 		key := pod.Key{Namespace: c.Namespace, Name: c.Name}
 		begun := time.Now()

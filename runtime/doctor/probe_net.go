@@ -19,13 +19,13 @@ func inNewNetns(f func() error) (err error) {
 		runtime.UnlockOSThread()
 		return err
 	}
-	defer own.Close()
+	defer func() { _ = own.Close() }()
 	made, err := netns.New()
 	if err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("unshare: %w", err)
 	}
-	defer made.Close()
+	defer func() { _ = made.Close() }()
 	defer func() {
 		if back := netns.Set(own); back != nil {
 			// The thread stays locked, and ends with this goroutine

@@ -143,7 +143,8 @@ func (n *node) socket(ctx context.Context, d daemon, info fs.FileInfo) finding.L
 		list = append(list, n.found(socketExposed, d.address,
 			"owner", fmt.Sprint(st.Uid), "mode", fmt.Sprintf("%04o", info.Mode().Perm())))
 	}
-	conn, err := net.DialTimeout("unix", d.address, patience)
+	dialer := net.Dialer{Timeout: patience}
+	conn, err := dialer.DialContext(ctx, "unix", d.address)
 	switch {
 	case errors.Is(err, unix.ECONNREFUSED):
 		return append(list, n.found(socketDead, d.address, "name", d.name))

@@ -78,7 +78,7 @@ func oomScore(pod *corev1.Pod, c *corev1.Container) (int, error) {
 			return 0, fmt.Errorf("read the size of memory: %w", err)
 		}
 		request := c.Resources.Requests[corev1.ResourceMemory]
-		total := int64(uint64(info.Totalram) * uint64(info.Unit))
+		total := int64(info.Totalram * uint64(info.Unit))
 		score = int(min(max(1000-1000*request.Value()/total, 3), 999))
 	}
 	return max(score, own), nil

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,7 +53,7 @@ type Stdio struct{ In, Out, Err *os.File }
 // process's pid. The error carries the runtime's own words.
 func (r *Runtime) Run(ctx context.Context, id, bundle string, io Stdio) (int, error) {
 	pidFile := filepath.Join(bundle, "pid")
-	if err := os.Remove(pidFile); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	failpoint.Hit("runtime.run.oci-run.before")
@@ -69,7 +70,7 @@ func (r *Runtime) Run(ctx context.Context, id, bundle string, io Stdio) (int, er
 // for the files that describe it.
 func (r *Runtime) Exec(ctx context.Context, id, dir string, args []string, io Stdio) (int, error) {
 	pidFile := filepath.Join(dir, "exec.pid")
-	if err := os.Remove(pidFile); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
 	failpoint.Hit("runtime.probe.oci-exec.before")
@@ -136,7 +137,7 @@ func (r *Runtime) command(ctx context.Context, dir string, io Stdio, args ...str
 	log := ""
 	if dir != "" {
 		log = filepath.Join(dir, "runtime.log")
-		if err := os.Remove(log); err != nil && !os.IsNotExist(err) {
+		if err := os.Remove(log); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		global = append(global, "--log", log, "--log-format", "json")

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -22,7 +23,8 @@ const marker = "VARVE_STARTED_BY=up"
 // peer is the process that listens on the daemon's socket, when Up started
 // it. The kernel knows the listener of a socket (SO_PEERCRED, unix(7)).
 func (d Daemon) peer() (pod.Process, error) {
-	conn, err := net.DialTimeout("unix", d.Address, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	conn, err := dialer.DialContext(context.Background(), "unix", d.Address)
 	if err != nil {
 		return pod.Process{}, err
 	}

@@ -83,6 +83,7 @@ func (d Daemon) Up(ctx context.Context) (started bool, err error) {
 		return false, fmt.Errorf("start varve-%s: %w", d.Name, err)
 	}
 	defer log.Close()
+	//nolint:noctx // the daemon outlives this process
 	cmd := exec.Command(binary, "--root", d.Root, "--address", d.Address)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
 	cmd.Env = append(os.Environ(), marker)
@@ -137,7 +138,7 @@ func (d Daemon) wait(ctx context.Context, ended <-chan error) error {
 				ended = nil // an earlier one was before us: wait for that
 				continue
 			}
-			return errors.Join(fmt.Errorf("varve-%s ended at once (%v): %s; the whole story is in %s", d.Name, err, lastLine(d.Log), d.Log), os.Remove(d.PidFile))
+			return errors.Join(fmt.Errorf("varve-%s ended at once (%w): %s; the whole story is in %s", d.Name, err, lastLine(d.Log), d.Log), os.Remove(d.PidFile))
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

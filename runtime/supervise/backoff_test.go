@@ -7,8 +7,8 @@ import (
 
 func TestBackoff(t *testing.T) {
 	b := backoff{}
-	for i, want := range []time.Duration{0, 10, 20, 40, 80, 160, 300, 300} {
-		if got := b.next(time.Second); got != want*time.Second {
+	for i, want := range []int{0, 10, 20, 40, 80, 160, 300, 300} {
+		if got := b.next(time.Second); got != time.Duration(want)*time.Second {
 			t.Errorf("restart %d waits %s, want %ds", i, got, want)
 		}
 	}

@@ -8,10 +8,9 @@ import (
 	"io"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/varve-project/varve/runtime/config"
 	"github.com/varve-project/varve/runtime/pod"

@@ -49,6 +49,7 @@ func NewSpare(cfg config.Config) (*Spare, error) {
 		return nil, fmt.Errorf("start a supervisor: %w", err)
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "supervisor"), os.NewFile(uintptr(pair[1]), "supervisor")
+	//nolint:noctx // the supervisor outlives this process
 	cmd := exec.Command(self, "--root", cfg.Root, "--state", cfg.State, Command)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Dir = "/"

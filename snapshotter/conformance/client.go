@@ -3,7 +3,7 @@ package conformance
 import (
 	"context"
 	"fmt"
-	"math/rand"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -31,8 +31,8 @@ func (r *run) patience() time.Duration {
 }
 
 // soon gives the case's further calls so many times that long.
-func (r *run) soon(calls time.Duration) context.CancelFunc {
-	ctx, cancel := context.WithTimeout(r.ctx, calls*r.patience())
+func (r *run) soon(calls int) context.CancelFunc {
+	ctx, cancel := context.WithTimeout(r.ctx, time.Duration(calls)*r.patience())
 	r.ctx = ctx
 	return cancel
 }
@@ -83,7 +83,7 @@ func stalledList(r *run) {
 
 // disconnect cuts calls off at all kinds of moments, seeded.
 func disconnect(r *run) {
-	random := rand.New(rand.NewSource(1))
+	random := rand.New(rand.NewPCG(1, 1))
 	r.layer("base", "", func(dir string) { r.write(dir, "f", "x") })
 	r.cleanup()
 	before := r.Held(r)
@@ -107,7 +107,7 @@ func disconnect(r *run) {
 				_ = sn.Remove(r.ctx, key)
 			}
 		}()
-		time.Sleep(time.Duration(random.Intn(3000)) * time.Microsecond)
+		time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond)
 		_ = conn.Close()
 		<-answered
 	}

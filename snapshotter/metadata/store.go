@@ -23,6 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/errdefs"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // lockTimeout bounds the wait for the file's lock. The daemon holds a lock
@@ -64,7 +65,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	// The store opens its file with the first transaction; do that here, so
 	// that a damaged or locked file fails the start and not the first call.
 	if err := s.Read(ctx, func(context.Context) error { return nil }); err != nil {
-		if errors.Is(err, bolt.ErrTimeout) {
+		if errors.Is(err, bolterrors.ErrTimeout) {
 			err = fmt.Errorf("%w: another process has it open; end that process first", err)
 		}
 		return nil, fmt.Errorf("metadata %s: %w", path, err)

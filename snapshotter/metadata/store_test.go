@@ -46,7 +46,7 @@ func names(t *testing.T, s *metadata.Store, filters ...string) (names []string) 
 
 func TestEmptyStoreListsNothing(t *testing.T) {
 	s, _ := open(t)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	if got := names(t, s); len(got) != 0 {
 		t.Errorf("an empty store lists %v", got)
 	}
@@ -93,7 +93,7 @@ func block(t *testing.T, s *metadata.Store) (release func()) {
 // failure in it is answered to its own caller only.
 func TestBatchShares(t *testing.T) {
 	s, _ := open(t)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	release := block(t, s)
 	const writers = 20
 	errPlanted := errors.New("planted")
@@ -162,7 +162,7 @@ func TestBatchShares(t *testing.T) {
 
 func TestContextEndsAWaitingWrite(t *testing.T) {
 	s, _ := open(t)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	release := block(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan error)
@@ -195,8 +195,8 @@ func TestSettle(t *testing.T) {
 	for s.Waiting() < 2 {
 	}
 	select {
-	case <-settled:
-		t.Fatal("Settle returned while a write waited")
+	case err := <-settled:
+		t.Fatal(err, "Settle returned while a write waited")
 	default:
 	}
 	release()

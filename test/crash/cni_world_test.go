@@ -127,12 +127,12 @@ func inside(path string, do func() error) error {
 	if err != nil {
 		return err
 	}
-	defer own.Close()
+	defer func() { _ = own.Close() }()
 	other, err := netns.GetFromPath(path)
 	if err != nil {
 		return err
 	}
-	defer other.Close()
+	defer func() { _ = other.Close() }()
 	if err := netns.Set(other); err != nil {
 		return err
 	}

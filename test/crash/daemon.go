@@ -105,7 +105,7 @@ func (d *Daemon) Start(env ...string) error {
 		case <-died:
 			return fmt.Errorf("%s ended before it served: %s", d.bin, cmd.ProcessState)
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not serve within %s: %v", d.bin, patience, err)
+			return fmt.Errorf("%s did not serve within %s: %w", d.bin, patience, err)
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
