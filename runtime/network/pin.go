@@ -58,17 +58,28 @@ func Pin(p Pins, hostname string) error {
 			return fmt.Errorf("pin %s namespace: %w", pin.kind, err)
 		}
 	}
-	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the thread is in the new namespaces, and ends
-		// with this goroutine.
-		runtime.LockOSThread()
-		done <- makeAndBind(p, flags, hostname)
-	}()
-	if err := <-done; err != nil {
+	if err := onSpareThread(func() error { return makeAndBind(p, flags, hostname) }); err != nil {
 		return errors.Join(err, Unpin(p))
 	}
 	return nil
+}
+
+// onSpareThread runs f on a thread that ends with it, whatever f does to it.
+// The process's first thread is never taken: it cannot end, and what others
+// see of the process (/proc/self, /proc/PID/ns) is that thread's.
+func onSpareThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// Held until f is done, so that f runs on another one.
+			defer runtime.UnlockOSThread()
+			done <- onSpareThread(f)
+			return
+		}
+		done <- f() // never unlocked: the thread ends here
+	}()
+	return <-done
 }
 
 func makeAndBind(p Pins, flags int, hostname string) error {
