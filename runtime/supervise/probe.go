@@ -85,7 +85,7 @@ func (s *Supervisor) probeLoop(ctx context.Context, c *corev1.Container, p *core
 		case <-time.After(wait):
 		}
 		wait = time.Duration(p.PeriodSeconds) * time.Second
-		err := s.probe(ctx, c, p, kind)
+		err := s.probe(ctx, c, p)
 		if ctx.Err() != nil {
 			return false
 		}
@@ -107,12 +107,12 @@ func (s *Supervisor) probeLoop(ctx context.Context, c *corev1.Container, p *core
 }
 
 // probe asks once.
-func (s *Supervisor) probe(ctx context.Context, c *corev1.Container, p *corev1.Probe, kind string) error {
+func (s *Supervisor) probe(ctx context.Context, c *corev1.Container, p *corev1.Probe) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(p.TimeoutSeconds)*time.Second)
 	defer cancel()
 	switch {
 	case p.Exec != nil:
-		return s.probeExec(ctx, c, p.Exec, kind)
+		return s.probeExec(ctx, c, p.Exec)
 	case p.HTTPGet != nil:
 		return probeHTTP(ctx, c, p.HTTPGet, s.podIP())
 	default:

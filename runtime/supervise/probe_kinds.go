@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
@@ -25,43 +26,64 @@ import (
 // maxSaid is how much of a probe's output is kept for the error.
 const maxSaid = 1 << 10
 
+// execTimeout bounds the OCI runtime's own part of an exec probe.
+const execTimeout = 30 * time.Second
+
 // probeExec runs a command in the container: exit status 0 is success. The
-// command is our own child, so that one that hangs can be killed alone.
-func (s *Supervisor) probeExec(ctx context.Context, c *corev1.Container, e *corev1.ExecAction, kind string) error {
-	dir := filepath.Join(s.paths.Bundle(c.Name), "probe-"+kind)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// command is our own child, so that one that hangs can be killed alone. The
+// OCI runtime is never killed half-way: the process that it was making in the
+// container would be nobody's, and while it is a zombie the container's first
+// process cannot end (pid_namespaces(7)).
+func (s *Supervisor) probeExec(ctx context.Context, c *corev1.Container, e *corev1.ExecAction) error {
+	dir, err := os.MkdirTemp(s.paths.Bundle(c.Name), "probe-")
+	if err != nil {
 		return err
 	}
-	said, err := os.CreateTemp(dir, "output-*")
+	command := strings.Join(e.Command, " ")
+	result := make(chan error, 1)
+	started := make(chan int, 1)
+	go func() {
+		defer func() { _ = os.RemoveAll(dir) }()
+		result <- s.execIn(context.WithoutCancel(ctx), c, dir, e.Command, started)
+	}()
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+	}
+	s.leaving.Add(1)
+	go func() { // ends the command once it can be named
+		defer s.leaving.Done()
+		select {
+		case pid := <-started:
+			if p, err := pod.FindProcess(pid); err == nil {
+				_ = p.Signal(unix.SIGKILL)
+			}
+			<-result
+		case <-result:
+		}
+	}()
+	return fmt.Errorf("%s: no end within the probe's timeout", command)
+}
+
+// execIn runs a command to its end and tells its pid once it has one.
+func (s *Supervisor) execIn(ctx context.Context, c *corev1.Container, dir string, command []string, started chan<- int) error {
+	ctx, cancel := context.WithTimeout(ctx, execTimeout)
+	defer cancel()
+	said, err := os.OpenFile(filepath.Join(dir, "output"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = said.Close() }()
-	if err := os.Remove(said.Name()); err != nil {
-		return err
-	}
-	pid, err := s.runtime.Exec(ctx, s.rec.ContainerID(c.Name), dir, e.Command, oci.Stdio{Out: said, Err: said})
+	pid, err := s.runtime.Exec(ctx, s.rec.ContainerID(c.Name), dir, command, oci.Stdio{Out: said, Err: said})
 	if err != nil {
 		return err
 	}
-	ended := make(chan exit, 1)
-	go func() { ended <- waitChild(pid) }()
-	select {
-	case x := <-ended:
-		if x.code != nil && *x.code == 0 {
-			return nil
-		}
-		return fmt.Errorf("%s: %s%s", strings.Join(e.Command, " "), status(x), colon(tail(said)))
-	case <-ctx.Done():
-		if p, err := pod.FindProcess(pid); err == nil {
-			err = p.Signal(unix.SIGKILL)
-			if err != nil && !errors.Is(err, pod.ErrNoProcess) {
-				return err
-			}
-		}
-		<-ended
-		return fmt.Errorf("%s: no end within the probe's timeout", strings.Join(e.Command, " "))
+	started <- pid
+	if x := waitChild(pid); x.code == nil || *x.code != 0 {
+		return fmt.Errorf("%s: %s%s", strings.Join(command, " "), status(x), colon(tail(said)))
 	}
+	return nil
 }
 
 func status(x exit) string {

@@ -19,6 +19,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	if err := becomeSubreaper(); err != nil {
 		return err
 	}
+	rctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	go reapOrphans(rctx)
+	defer s.leaving.Wait()
 	desired, err := s.store.Desired(s.rec)
 	if err != nil {
 		return err

@@ -43,6 +43,9 @@ type Supervisor struct {
 	// desired is the latest word of a command, guarded by mu.
 	desired pod.Desired
 
+	// leaving counts the commands of probes that were given up.
+	leaving sync.WaitGroup
+
 	// rootfs has one entry per container whose first root is being made
 	// ahead of its turn; read-only once the sandbox starts.
 	rootfs map[string]*prepared
