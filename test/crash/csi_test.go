@@ -17,7 +17,7 @@ import (
 // TestCSI kills varve-csi in every call that changes something.
 func TestCSI(t *testing.T) {
 	needRoot(t)
-	crash.Run(t, 90, newCSI, append(controllerCases(), nodeCases()...))
+	crash.Run(t, 80, newCSI, append(controllerCases(), nodeCases()...))
 }
 
 const treasure = "what was written stays written"

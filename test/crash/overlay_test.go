@@ -144,5 +144,5 @@ func overlayCases() []crash.Case[overlayWorld] {
 
 func TestOverlay(t *testing.T) {
 	needRoot(t)
-	crash.Run(t, 80, newOverlay, overlayCases())
+	crash.Run(t, 60, newOverlay, overlayCases())
 }

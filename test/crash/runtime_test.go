@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,11 +18,19 @@ import (
 // that changes something.
 func TestRuntime(t *testing.T) {
 	needRoot(t)
-	crash.Run(t, 60, newRuntime, slices.Concat(suiteCases(), podCases(), storeCases()))
+	crash.Run(t, 50, newRuntime, slices.Concat(suiteCases(), podCases(), storeCases()))
 }
 
 func (w *runtimeWorld) load() error {
 	return w.do("image", "load", filepath.Join(w.dir, "image.tar"))
+}
+
+func (w *runtimeWorld) mountPoint() string { return filepath.Join(w.dir, "mnt") }
+func (w *runtimeWorld) mountImage() error  { return w.do("image", "mount", "crash", w.mountPoint()) }
+
+func (w *runtimeWorld) seesImage() error {
+	_, err := os.Stat(filepath.Join(w.mountPoint(), "bin", "busybox"))
+	return err
 }
 
 func (w *runtimeWorld) claim() error { return w.do("run", "-q", filepath.Join(w.dir, "claim.yaml")) }
@@ -154,6 +163,20 @@ func storeCases() []crash.Case[*runtimeWorld] {
 			Again: func(w *runtimeWorld) error { return absent(w.do("image", "rm", "crash")) },
 			Done:  func(w *runtimeWorld) error { return errors.Join(w.do("image", "prune"), w.noLayers()) },
 		},
+		{
+			Name: "ImageMount", Setup: (*runtimeWorld).load, Call: (*runtimeWorld).mountImage, Done: (*runtimeWorld).seesImage,
+		},
+		{
+			Name: "ImageUnmount", Setup: func(w *runtimeWorld) error { return errors.Join(w.load(), w.mountImage()) },
+			Call:  func(w *runtimeWorld) error { return w.do("image", "unmount", w.mountPoint()) },
+			Again: func(w *runtimeWorld) error { return absent(w.do("image", "unmount", w.mountPoint())) },
+			Done: func(w *runtimeWorld) error {
+				if err := w.seesImage(); err == nil {
+					return errors.New("the image is still mounted")
+				}
+				return nil
+			},
+		},
 		{Name: "VolumeCreate", Call: (*runtimeWorld).claim, Done: volumes(1, 0)},
 		{
 			Name: "VolumeRm", Setup: (*runtimeWorld).claim, Call: func(w *runtimeWorld) error { return w.do("volume", "rm", "data") },
@@ -161,6 +184,10 @@ func storeCases() []crash.Case[*runtimeWorld] {
 		},
 		{
 			Name: "VolumeSnapshot", Setup: (*runtimeWorld).claim, Call: snapshot, Done: volumes(1, 1),
+		},
+		{
+			Name: "VolumeClone", Setup: (*runtimeWorld).claim, Done: volumes(2, 0),
+			Call: func(w *runtimeWorld) error { return w.do("volume", "clone", "data", "copy") },
 		},
 		{
 			Name: "VolumeSnapshotRm", Done: volumes(1, 0),

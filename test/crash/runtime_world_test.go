@@ -224,7 +224,8 @@ func (w *runtimeWorld) Empty() error {
 	var pods []struct{ Metadata name }
 	var volumes struct{ Volumes, Snapshots []name }
 	var images []name
-	err := errors.Join(w.do("up"), w.ask(&pods, "pod", "ls"), w.ask(&volumes, "volume", "ls"), w.ask(&images, "image", "ls"))
+	var mounts []struct{ Path string }
+	err := errors.Join(w.do("up"), w.ask(&mounts, "image", "mount"), w.ask(&pods, "pod", "ls"), w.ask(&volumes, "volume", "ls"), w.ask(&images, "image", "ls"))
 	for _, p := range pods {
 		err = errors.Join(err, w.do("pod", "rm", "-f", p.Metadata.key()))
 	}
@@ -233,6 +234,9 @@ func (w *runtimeWorld) Empty() error {
 	}
 	for _, v := range volumes.Volumes {
 		err = errors.Join(err, w.do("volume", "rm", v.key()))
+	}
+	for _, m := range mounts {
+		err = errors.Join(err, w.do("image", "unmount", m.Path))
 	}
 	for _, i := range images {
 		err = errors.Join(err, w.do("image", "rm", i.Name))
