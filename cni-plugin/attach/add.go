@@ -153,13 +153,17 @@ func (s *session) complete(l *ipam.Lease) (err error) {
 
 // effect makes everything that the record names, and closes the record.
 func (s *session) effect(l *ipam.Lease, pod *link.Pod) (*current.Result, error) {
+	failpoint.Hit("cni.add.forward.before")
 	if err := s.forward(l); err != nil {
 		return nil, err
 	}
+	failpoint.Hit("cni.add.forward.after")
+	failpoint.Hit("cni.add.bridge.before")
 	bridge, err := s.host.EnsureBridge(s.bridge(l))
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("cni.add.bridge.after")
 	mtu := s.config.MTU
 	if mtu == 0 {
 		mtu = bridge.MTU

@@ -52,6 +52,16 @@ func TestCNI(t *testing.T) {
 				return err
 			},
 		},
+		{
+			Name: "dismantle", Call: (*cniWorld).dismantle,
+			Setup: func(w *cniWorld) error { return errors.Join(w.add("other"), w.del("other")) },
+			Done: func(w *cniWorld) error {
+				if w.hasBridge() {
+					return errors.New("the bridge is still there")
+				}
+				return nil
+			},
+		},
 		{Name: "DEL", Setup: both, Call: del, Kept: otherKept, Done: deleted},
 		{
 			Name: "GC", Setup: both, Kept: otherKept, Done: deleted,

@@ -142,7 +142,10 @@ func inside(path string, do func() error) error {
 func (w *cniWorld) conf(container string) string {
 	ports := ""
 	if container == "new" {
-		ports = `"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]},`
+		ports = `"runtimeConfig": {
+    "portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}],
+    "bandwidth": {"ingressRate": 800000000, "ingressBurst": 800000000, "egressRate": 800000000, "egressBurst": 800000000}
+  },`
 	}
 	return fmt.Sprintf(`{
   "cniVersion": "1.1.0", "name": "crash", "type": "varve-cni", %s
@@ -170,6 +173,28 @@ func (w *cniWorld) invoke(command, container, stdin string) ([]byte, error) {
 		err = fmt.Errorf("CNI %s %s: %w: %s", command, container, err, out)
 	}
 	return out, err
+}
+
+// dismantle takes the idle network away, as an operator does.
+func (w *cniWorld) dismantle() error {
+	path := filepath.Join(w.dir, "conf")
+	list := strings.Replace(w.conf("other"), `"type"`, `"plugins": [{"type"`, 1)
+	if err := os.WriteFile(path, []byte(list+"]}"), 0o600); err != nil {
+		return err
+	}
+	cmd := exec.Command("nsenter", "--net="+w.netns("host"), w.bin, "dismantle", "--conf", path)
+	cmd.Env = append(os.Environ(), w.env...)
+	out, err := cmd.CombinedOutput()
+	w.last = cmd.ProcessState
+	if err != nil {
+		err = fmt.Errorf("varve-cni dismantle: %w: %s", err, out)
+	}
+	return err
+}
+
+// hasBridge tells whether the network's bridge is there.
+func (w *cniWorld) hasBridge() bool {
+	return exec.Command("nsenter", "--net="+w.netns("host"), "ip", "link", "show", "crash0").Run() == nil
 }
 
 func (w *cniWorld) add(container string) error {

@@ -188,6 +188,14 @@ func nodeCases() []crash.Case[*csiWorld] {
 			},
 		},
 		{
+			// It has grown while it was not in use.
+			Name: "NodeStageVolumeGrows", Call: func(w *csiWorld) error { return w.stage(w.vol, w.filesystem()) },
+			Setup: func(w *csiWorld) error { return errors.Join(given(w), w.expand(96*mib)) },
+			Done: func(w *csiWorld) error {
+				return errors.Join(w.publish(w.vol, "look", w.filesystem()), w.read("look"), w.unpublish(w.vol, "look"))
+			},
+		},
+		{
 			Name: "NodePublishVolume", Setup: unpublished, Done: readable,
 			Call: func(w *csiWorld) error { return w.publish(w.vol, "a", w.filesystem()) },
 		},
