@@ -149,14 +149,11 @@ func (d Daemon) wait(ctx context.Context, ended <-chan error) error {
 func (d Daemon) Down(ctx context.Context) (stopped bool, err error) {
 	proc, err := d.process()
 	if err != nil {
-		if err := os.Remove(d.PidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return false, fmt.Errorf("stop varve-%s: %w", d.Name, err)
-		}
-		return false, nil
+		return false, d.forget()
 	}
 	fd, err := proc.Open()
 	if err != nil {
-		return false, os.Remove(d.PidFile)
+		return false, d.forget()
 	}
 	defer unix.Close(fd)
 	failpoint.Hit("runtime.down.daemon.before")
@@ -164,7 +161,16 @@ func (d Daemon) Down(ctx context.Context) (stopped bool, err error) {
 		return false, fmt.Errorf("stop varve-%s, process %d: %w", d.Name, proc.Pid, err)
 	}
 	failpoint.Hit("runtime.down.daemon.after")
-	return true, os.Remove(d.PidFile)
+	return true, d.forget()
+}
+
+// forget removes the pid of a daemon that has ended; it was never written
+// where Up was killed.
+func (d Daemon) forget() error {
+	if err := os.Remove(d.PidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("stop varve-%s: %w", d.Name, err)
+	}
+	return nil
 }
 
 // end asks a process to end, and kills it when it does not.
