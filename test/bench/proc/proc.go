@@ -85,6 +85,16 @@ func (d *Daemon) Stop() error {
 	}
 }
 
+// Kill ends the daemon with SIGKILL, as a crash would, and returns when it is
+// gone. A Stop after it is no error.
+func (d *Daemon) Kill() error {
+	if err := d.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill %s: %w", d.cmd.Args[0], err)
+	}
+	<-d.ended
+	return nil
+}
+
 // lastWords is the end of the daemon's log: the file itself may be gone by the
 // time somebody reads the error.
 func (d *Daemon) lastWords() string {
