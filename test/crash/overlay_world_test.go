@@ -50,8 +50,11 @@ func (w overlayWorld) Reconcile() error {
 		return err
 	}
 	left, err := os.ReadDir(filepath.Join(w.Root, "trash"))
-	if err != nil || len(left) > 0 {
-		return fmt.Errorf("Cleanup left %d entries in the trash: %v", len(left), err)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("Cleanup left %d entries in the trash", len(left))
 	}
 	return w.oneFolderEach()
 }
