@@ -30,7 +30,7 @@ func TestCNI(t *testing.T) {
 		}
 		return w.attached("other")
 	}
-	crash.Run(t, 45, newCNI, []crash.Case[*cniWorld]{
+	crash.Run(t, 40, newCNI, []crash.Case[*cniWorld]{
 		{
 			// The runtime lives on: it calls DEL, and then tries anew.
 			Name: "ADD", Setup: other, Call: add, Kept: otherKept, Done: added,

@@ -17,7 +17,7 @@ import (
 // TestCSI kills varve-csi in every call that changes something.
 func TestCSI(t *testing.T) {
 	needRoot(t)
-	crash.Run(t, 80, newCSI, append(controllerCases(), nodeCases()...))
+	crash.Run(t, 60, newCSI, append(controllerCases(), nodeCases()...))
 }
 
 const treasure = "what was written stays written"
@@ -210,6 +210,7 @@ func nodeCases() []crash.Case[*csiWorld] {
 		{
 			Name: "NodeStagePublishBlock",
 			Setup: func(w *csiWorld) (err error) {
+				w.raw = true
 				w.vol, err = w.create("first", raw(), nil)
 				return err
 			},

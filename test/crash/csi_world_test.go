@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/moby/sys/mountinfo"
 
 	"github.com/varve-project/varve/test/crash"
 	"github.com/varve-project/varve/test/leak"
@@ -24,6 +27,8 @@ type csiWorld struct {
 	// fs and size are those of its volumes.
 	fs   string
 	size int64
+	// raw means that a volume is used as a device.
+	raw bool
 }
 
 func newCSI(t testing.TB) *csiWorld {
@@ -40,7 +45,35 @@ func (w *csiWorld) Kernel() (leak.Snapshot, error) {
 func (w *csiWorld) Disk() ([]string, error) { return crash.Tree(w.Root) }
 
 // Reconcile has nothing to wait for: start-up repairs before it serves.
-func (w *csiWorld) Reconcile() error { return w.NoOrphans() }
+func (w *csiWorld) Reconcile() error { return errors.Join(w.NoOrphans(), w.noIdleDevice()) }
+
+// noIdleDevice does not trust the part's own doctor: each loop device over one
+// of its files is mounted. Half a NodeStage would leave one that is not. A raw
+// volume's device is not to be told from that.
+func (w *csiWorld) noIdleDevice() error {
+	if w.raw {
+		return nil
+	}
+	mounts, err := mountinfo.GetMounts(nil)
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return err
+	}
+	for _, path := range files {
+		file, err := os.ReadFile(path)
+		if err != nil || !strings.HasPrefix(string(file), w.Dir+"/") {
+			continue // detached since, or another's
+		}
+		device := "/dev/" + filepath.Base(filepath.Dir(filepath.Dir(path)))
+		if !slices.ContainsFunc(mounts, func(m *mountinfo.Info) bool { return m.Source == device }) {
+			return fmt.Errorf("%s is attached to %s and mounted nowhere", device, strings.TrimSpace(string(file)))
+		}
+	}
+	return nil
+}
 
 func (w *csiWorld) context() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), 20*time.Second)

@@ -148,5 +148,5 @@ func overlayCases() []crash.Case[overlayWorld] {
 
 func TestOverlay(t *testing.T) {
 	needRoot(t)
-	crash.Run(t, 60, newOverlay, overlayCases())
+	crash.Run(t, 50, newOverlay, overlayCases())
 }

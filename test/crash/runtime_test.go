@@ -18,7 +18,7 @@ import (
 // that changes something.
 func TestRuntime(t *testing.T) {
 	needRoot(t)
-	crash.Run(t, 50, newRuntime, slices.Concat(suiteCases(), podCases(), storeCases()))
+	crash.Run(t, 40, newRuntime, slices.Concat(suiteCases(), podCases(), storeCases()))
 }
 
 func (w *runtimeWorld) load() error {
