@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/errdefs"
 
@@ -38,64 +39,91 @@ type Write struct {
 type call struct {
 	ctx    context.Context
 	write  Write
-	answer chan error // buffered: the writer never waits for a caller
+	answer chan error // buffered: the leader never waits for a caller
 }
+
+// errLead is the answer that makes a waiting caller commit the next batch.
+var errLead = errors.New("lead the next batch")
 
 // Do makes one change durable; it returns once the change is on disk. When
 // ctx ends before the change has begun it does not happen. When ctx ends
-// later Do returns at once with an error that wraps ctx's, and the change
-// still happens or fails as a whole.
+// later Do may return with an error that wraps ctx's, and the change still
+// happens or fails as a whole; a caller who commits the batch himself cannot
+// leave before the disk has answered.
 func (s *Store) Do(ctx context.Context, w Write) error {
 	c := &call{ctx: ctx, write: w, answer: make(chan error, 1)}
-	select {
-	case s.queue <- c:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.quit:
+	s.mu.Lock()
+	switch {
+	case s.closed:
+		s.mu.Unlock()
 		return errClosed
+	case s.leading:
+		s.waiting = append(s.waiting, c)
+		s.mu.Unlock()
+		return s.follow(c)
 	}
+	s.leading = true
+	s.mu.Unlock()
+	return s.lead(c, []*call{c})
+}
+
+// follow waits until somebody has committed c, or nobody else is left to.
+func (s *Store) follow(c *call) error {
+	var err error
 	select {
-	case err := <-c.answer:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("gave up waiting for the metadata commit: %w", ctx.Err())
-	case <-s.done:
+	case err = <-c.answer:
+	case <-c.ctx.Done():
+		s.mu.Lock()
+		if i := slices.Index(s.waiting, c); i >= 0 {
+			s.waiting = slices.Delete(s.waiting, i, i+1)
+			s.mu.Unlock()
+			return c.ctx.Err()
+		}
+		s.mu.Unlock()
 		select {
-		case err := <-c.answer:
-			return err
+		case err = <-c.answer: // it may be the lead, which must not be lost
 		default:
-			return errClosed
+			return fmt.Errorf("gave up waiting for the metadata commit: %w", c.ctx.Err())
 		}
 	}
+	if !errors.Is(err, errLead) {
+		return err
+	}
+	return s.lead(c, s.gather(c))
+}
+
+// gather makes the next batch: c and those that wait behind it.
+func (s *Store) gather(c *call) []*call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.waiting), maxBatch-1)
+	batch := append([]*call{c}, s.waiting[:n]...)
+	s.waiting = slices.Delete(s.waiting, 0, n)
+	return batch
+}
+
+// lead commits the batch, c among it, and passes the lead on to the first of
+// those that came meanwhile.
+func (s *Store) lead(c *call, batch []*call) error {
+	s.commit(batch)
+	s.mu.Lock()
+	if len(s.waiting) > 0 {
+		next := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		next.answer <- errLead
+	} else {
+		s.leading = false
+		s.idle.Broadcast()
+	}
+	s.mu.Unlock()
+	return <-c.answer
 }
 
 // Waiting tells how many changes wait for the commit under way to end.
-func (s *Store) Waiting() int { return len(s.queue) }
-
-// write is the only writer: it takes all that wait and commits them at once.
-func (s *Store) write() {
-	defer close(s.done)
-	for {
-		select {
-		case <-s.quit:
-			return
-		case c := <-s.queue:
-			s.commit(s.gather(c))
-		}
-	}
-}
-
-func (s *Store) gather(first *call) []*call {
-	batch := []*call{first}
-	for len(batch) < maxBatch {
-		select {
-		case c := <-s.queue:
-			batch = append(batch, c)
-		default:
-			return batch
-		}
-	}
-	return batch
+func (s *Store) Waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting)
 }
 
 // commit runs the batch in one transaction. A write that fails in Apply may
