@@ -59,7 +59,9 @@ func NewDaemon(t testing.TB, name string, args ...string) *Daemon {
 		if t.Failed() {
 			t.Logf("log of varve-%s:\n%s", name, d.log.String())
 		}
-		_ = os.RemoveAll(dir)
+		if err := Sweep(dir); err != nil {
+			t.Error(err)
+		}
 	})
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), nil, 0o600); err != nil {
 		t.Fatal(err)

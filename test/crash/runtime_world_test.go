@@ -71,15 +71,7 @@ func (w *runtimeWorld) clean() {
 	w.env = nil
 	_, _ = w.varve("pod", "rm", "-f", "web")
 	_, _ = w.varve("down", "--force")
-	for range 3 {
-		out, _ := exec.Command("findmnt", "-rn", "-o", "TARGET").Output()
-		for _, path := range strings.Fields(string(out)) {
-			if strings.HasPrefix(path, w.dir+"/") {
-				_ = exec.Command("umount", "-l", path).Run()
-			}
-		}
-	}
-	_ = os.RemoveAll(w.dir)
+	_ = crash.Sweep(w.dir)
 }
 
 // varve runs one command of the command line and returns what it printed.
