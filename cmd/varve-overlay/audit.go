@@ -68,9 +68,15 @@ func audit(ctx context.Context, c *config, fix bool) (finding.List, error) {
 	return list, err
 }
 
+// doctorPatience bounds the wait for a daemon that hangs: the person who asks
+// the doctor then learns just that.
+const doctorPatience = 5 * time.Second
+
 // doctor looks at kernel, root and configuration, and at the records.
 func doctor(ctx context.Context, c *config) (finding.List, error) {
 	list := overlay.Doctor(c.Root, c.Config)
+	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
+	defer cancel()
 	found, err := audit(ctx, c, false)
 	if err != nil {
 		list = append(list, finding.Finding{

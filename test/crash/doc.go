@@ -1,4 +1,4 @@
-// Package crash proves what DESIGN §5 promises: SIGKILL at any step of any
+// Package crash proves the promise of a crash: SIGKILL at any step of any
 // mutating call loses nothing that was acknowledged, leaves nothing behind for
 // longer than one reconcile, and the call works when it is made again.
 //
