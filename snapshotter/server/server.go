@@ -33,6 +33,7 @@ type Server struct {
 	inner  snapshotsapi.SnapshotsServer
 	config Config
 	calls  chan struct{}
+	crew   crew
 }
 
 // New returns a server of driver. The caller closes the driver after the
@@ -43,6 +44,7 @@ func New(driver snapshotter.Driver, config Config) *Server {
 		inner:  snapshotservice.FromSnapshotter(owned{mapped{driver}}),
 		config: config,
 		calls:  make(chan struct{}, config.MaxCalls),
+		crew:   crew{next: make(chan func())},
 	}
 }
 
@@ -51,46 +53,6 @@ func (s *Server) Register(g grpc.ServiceRegistrar) {
 	snapshotsapi.RegisterSnapshotsServer(g, s)
 	g.RegisterService(&adminDesc, s)
 }
-
-// within runs one call under its deadline. A driver that hangs in the kernel
-// cannot be interrupted: the client is answered all the same, and the call
-// keeps its place in the count until it comes back.
-func within[Req, Resp any](ctx context.Context, s *Server, limit time.Duration, req Req, call func(context.Context, Req) (Resp, error)) (Resp, error) {
-	var none Resp
-	select {
-	case s.calls <- struct{}{}:
-	default:
-		return none, errgrpc.ToGRPC(fmt.Errorf("%d calls are under way already (max_calls); is the disk hung?: %w", cap(s.calls), errdefs.ErrResourceExhausted))
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	type answer struct {
-		resp Resp
-		err  error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		defer func() { <-s.calls }()
-		defer cancel()
-		resp, err := call(ctx, req)
-		done <- answer{resp, err}
-	}()
-	select {
-	case a := <-done:
-		return a.resp, a.err
-	case <-ctx.Done():
-	}
-	// The driver honours its context and usually answers by itself, with
-	// more to say than we have.
-	select {
-	case a := <-done:
-		return a.resp, a.err
-	case <-time.After(answerGrace):
-		return none, errgrpc.ToGRPC(fmt.Errorf("no answer within %s: %w", limit, ctx.Err()))
-	}
-}
-
-// answerGrace is how long a driver has to answer after its context ended.
-const answerGrace = 100 * time.Millisecond
 
 func (s *Server) call() time.Duration { return time.Duration(s.config.CallTimeout) }
 
