@@ -2,6 +2,7 @@ package service
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -22,6 +23,10 @@ type server struct {
 func newServer(options []grpc.ServerOption) *server {
 	s := &server{calls: &calls{}, health: newHealth(), metrics: newMetrics()}
 	ours := []grpc.ServerOption{
+		// A goroutine that has served calls has a stack that is big enough
+		// for the next one; a fresh one for each call grows it each time.
+		// More calls at once than workers get fresh ones as ever.
+		grpc.NumStreamWorkers(uint32(runtime.NumCPU())),
 		// Outermost first: a panic that calls turns into an error is
 		// counted as that error.
 		grpc.ChainUnaryInterceptor(s.metrics.rpc.UnaryServerInterceptor(), s.calls.unary),
@@ -47,7 +52,9 @@ func (s *server) drain(timeout time.Duration) error {
 	case <-time.After(timeout):
 	}
 	cut := s.calls.underWay()
-	s.grpc.Stop()
+	// Beside us: GracefulStop holds the server's lock while it waits for
+	// handlers, and Stop wants it.
+	go s.grpc.Stop()
 	select {
 	case <-done:
 	case <-time.After(grace):
