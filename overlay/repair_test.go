@@ -182,7 +182,7 @@ func TestLostCommittedLayer(t *testing.T) {
 	must(t, d.Close())
 	must(t, os.WriteFile(d.layout.bootID(), []byte("another boot\n"), 0o600))
 	d = openAt(t, root, DefaultConfig())
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	list, err := d.Audit(t.Context(), false)
 	must(t, err)
 	if len(list) != 1 || list[0].Object != "full" {
@@ -213,7 +213,7 @@ func TestCommitWalksNothing(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(layer, "g"), nil, 0o644))
 	must(t, d.Close())
 	d = openAt(t, root, DefaultConfig())
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	if again, err := d.Usage(t.Context(), "c"); err != nil || again != first {
 		t.Errorf("usage %+v (%v), was %+v", again, err, first)
 	}
@@ -248,7 +248,7 @@ func TestMaxSizeUnsupported(t *testing.T) {
 	config := DefaultConfig()
 	config.Quota, config.MaxSizeUnsupported = "off", "warn"
 	d := openAt(t, filepath.Join(t.TempDir(), "root"), config)
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	limit := snapshots.WithLabels(map[string]string{snapshots.LabelSnapshotMaxSize: "1048576"})
 	if _, err := d.Prepare(t.Context(), "a", "", limit); err != nil {
 		t.Errorf("max_size_unsupported = warn: %v", err)
@@ -264,7 +264,7 @@ func TestUpperdirLabel(t *testing.T) {
 	config := DefaultConfig()
 	config.UpperdirLabel = true
 	d := openAt(t, filepath.Join(t.TempDir(), "root"), config)
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	const key = "containerd.io/snapshot/overlay.upperdir"
 	_, err := d.Prepare(t.Context(), "a", "", snapshots.WithLabels(map[string]string{key: "/etc"}))
 	must(t, err)

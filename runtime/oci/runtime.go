@@ -85,7 +85,7 @@ func (r *Runtime) Exec(ctx context.Context, id, dir string, args []string, io St
 // Delete kills what is left of a container and forgets it. Deleting what is
 // absent is no error.
 func (r *Runtime) Delete(ctx context.Context, id string) error {
-	if _, err := os.Lstat(filepath.Join(r.Root, id)); os.IsNotExist(err) {
+	if _, err := os.Lstat(filepath.Join(r.Root, id)); errors.Is(err, fs.ErrNotExist) {
 		return nil // saves an exec: both runc and crun keep ROOT/ID
 	}
 	failpoint.Hit("runtime.rm.oci-delete.before")
@@ -103,7 +103,7 @@ type State struct {
 // State asks the runtime about a container. The error wraps ErrNoContainer
 // when it knows none.
 func (r *Runtime) State(ctx context.Context, id string) (State, error) {
-	if _, err := os.Lstat(filepath.Join(r.Root, id)); os.IsNotExist(err) {
+	if _, err := os.Lstat(filepath.Join(r.Root, id)); errors.Is(err, fs.ErrNotExist) {
 		return State{}, fmt.Errorf("container %s: %w", id, ErrNoContainer)
 	}
 	cmd := exec.CommandContext(ctx, r.Path, "--root", r.Root, "state", id)

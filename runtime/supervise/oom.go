@@ -2,7 +2,9 @@ package supervise
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,7 +20,7 @@ func (s *Supervisor) wasOOMKilled(container string) (bool, error) {
 		filepath.Join("/sys/fs/cgroup", group, "memory.events"),
 	} {
 		f, err := os.Open(path)
-		if os.IsNotExist(err) {
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {

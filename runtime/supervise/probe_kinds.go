@@ -59,8 +59,8 @@ func (s *Supervisor) probeExec(ctx context.Context, c *corev1.Container, e *core
 			if p, err := pod.FindProcess(pid); err == nil {
 				_ = p.Signal(unix.SIGKILL)
 			}
-			<-result
-		case <-result:
+			<-result //nolint:errcheck // the probe has its verdict already
+		case <-result: //nolint:errcheck // likewise
 		}
 	}()
 	return fmt.Errorf("%s: no end within the probe's timeout", command)

@@ -185,7 +185,7 @@ func TestContextEndsAWaitingWrite(t *testing.T) {
 // TestSettle: every change handed over before is on disk when it returns.
 func TestSettle(t *testing.T) {
 	s, _ := open(t)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	release := block(t, s)
 	go func() { _ = s.Do(context.Background(), create("a")) }()
 	for s.Waiting() < 1 {
@@ -210,7 +210,7 @@ func TestSettle(t *testing.T) {
 
 func TestFilters(t *testing.T) {
 	s, _ := open(t)
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	for _, k := range []string{"a", "b"} {
 		if err := s.Do(t.Context(), create(k)); err != nil {
 			t.Fatal(err)
