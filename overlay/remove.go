@@ -46,7 +46,7 @@ func (d *Driver) remove(ctx context.Context, key string) error {
 		},
 		// Behind the commit, also when the caller is gone by then. Numbers are
 		// never used twice, so the paths need not be free at once.
-		Done: func() { d.bin.Drop(d.layout.work(r.ID), d.layout.layer(r.ID), d.layout.usage(r.ID)) },
+		Done: func() { d.bin.Drop(d.holdings(r)...) },
 	})
 	if err != nil {
 		return err
@@ -68,6 +68,17 @@ func (d *Driver) mustBeIdle(r metadata.Record) error {
 	}
 	if point != "" {
 		return fmt.Errorf("it is mounted at %s; unmount it first: %w", point, errdefs.ErrFailedPrecondition)
+	}
+	return nil
+}
+
+// holdings are the paths that a snapshot of its kind may have on disk.
+func (d *Driver) holdings(r metadata.Record) []string {
+	switch r.Info.Kind {
+	case snapshots.KindActive:
+		return []string{d.layout.work(r.ID), d.layout.layer(r.ID)}
+	case snapshots.KindCommitted: // its work directory went at Commit
+		return []string{d.layout.layer(r.ID), d.layout.usage(r.ID)}
 	}
 	return nil
 }

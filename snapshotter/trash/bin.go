@@ -24,8 +24,6 @@ import (
 
 	"github.com/containerd/log"
 	"golang.org/x/sys/unix"
-
-	"github.com/varve-project/varve/internal/failpoint"
 )
 
 // Options of a bin. The zero value deletes as fast as it can.
@@ -57,7 +55,7 @@ type Bin struct {
 	waiting []string         // names not yet tried, oldest first
 	failed  map[string]error // names that could not be deleted, retried later
 	current string
-	dropped []string // paths still to be moved here
+	drops   drops
 
 	moving sync.Mutex
 	stop   context.CancelFunc
@@ -130,35 +128,6 @@ func (b *Bin) Put(path string) error {
 		b.mu.Unlock()
 		b.wake()
 		return nil
-	}
-}
-
-// Drop is Put that costs the caller nothing: the worker moves path soon.
-// Until then path is taken, so it is for paths that are never used again;
-// after a crash nobody has moved it, and the owner must find it by itself.
-func (b *Bin) Drop(paths ...string) {
-	b.mu.Lock()
-	b.dropped = append(b.dropped, paths...)
-	b.mu.Unlock()
-	b.wake()
-}
-
-// Flush returns once everything that was dropped before is moved or has
-// failed to.
-func (b *Bin) Flush() {
-	// Held over the moves, so that who comes meanwhile waits for them.
-	b.moving.Lock()
-	defer b.moving.Unlock()
-	b.mu.Lock()
-	paths := b.dropped
-	b.dropped = nil
-	b.mu.Unlock()
-	for _, p := range paths {
-		failpoint.Hit("trash.drop.move.before")
-		if err := b.Put(p); err != nil {
-			b.opts.Log.WithError(err).Warn("cannot delete; the next start tries again")
-		}
-		failpoint.Hit("trash.drop.move.after")
 	}
 }
 
@@ -249,10 +218,12 @@ func (b *Bin) retry() {
 	b.wake()
 }
 
-// Close stops the worker where it is; the rest waits for the next Open.
+// Close stops the worker where it is; the rest waits for the next Open, and
+// what was dropped waits in the bin by then.
 func (b *Bin) Close() error {
 	b.stop()
 	<-b.ended
+	b.Flush()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
