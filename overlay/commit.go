@@ -110,10 +110,11 @@ func (d *Driver) settle(ctx context.Context, id string) (snapshots.Usage, error)
 	if d.config.SyncCommit {
 		failpoint.Hit("overlay.commit.sync.before")
 		err := errMany
-		if d.syncing.Add(1) == 1 {
+		if d.syncing.Add(1) == 1 && !littleDirty() {
 			err = syncFew(ctx, layer)
 		}
-		// Several commits at once, or a big layer: one syncfs for all.
+		// Several commits at once, a big layer, or nobody else's data to
+		// wait for: one syncfs for all.
 		if errors.Is(err, errMany) {
 			err = d.flush.Flush(ctx)
 		}

@@ -3,6 +3,7 @@ package overlay
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"testing"
@@ -28,5 +29,24 @@ func TestSyncFew(t *testing.T) {
 	}
 	if err := syncFew(t.Context(), filepath.Join(dir, "no")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no layer: %v, want NotExist", err)
+	}
+}
+
+func TestDirtyBytes(t *testing.T) {
+	for text, want := range map[string]int64{
+		"MemTotal:  9 kB\nDirty:                12 kB\nWriteback:             3 kB\nWritebackTmp:  7 kB\n": 15 << 10,
+		"MemTotal:  9 kB\nDirty:  0 kB\nWriteback:  0 kB\n":                                                0,
+		"MemTotal:  9 kB\nDirty:  0 kB\n":                                                                  math.MaxInt64,
+		"\nDirty:  many kB\nWriteback:  0 kB\n":                                                            math.MaxInt64,
+		"":                                                                                                 math.MaxInt64,
+	} {
+		if got := dirtyBytes([]byte(text)); got != want {
+			t.Errorf("%q: %d bytes, want %d", text, got, want)
+		}
+	}
+	text, err := os.ReadFile("/proc/meminfo")
+	must(t, err)
+	if dirtyBytes(text) == math.MaxInt64 {
+		t.Errorf("this kernel's text is not understood: %s", text)
 	}
 }
