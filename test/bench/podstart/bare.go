@@ -9,22 +9,27 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containernetworking/cni/libcni"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// bare is `runc run` and one CNI ADD, and nothing else: the floor.
+// bare is `runc run` and one CNI ADD, and nothing else: the floor. runc's own
+// default spec has no seccomp profile; with confined it gets the one that our
+// pods and those of the peers get, whose compilation by libseccomp is a good
+// part of a start.
 type bare struct {
 	runc, bundle, state string
+	confined            bool
 	cni                 *libcni.CNIConfig
 	network             *libcni.NetworkConfigList
 }
 
 // newBare makes a bundle of the program. The network is the first list of
 // confDir, its plug-ins in binDirs.
-func newBare(ctx context.Context, runc, dir, program, confDir string, binDirs []string) (*bare, error) {
+func newBare(ctx context.Context, runc, dir, program, confDir string, binDirs []string, confined bool) (*bare, error) {
 	b := &bare{
-		runc: runc, bundle: filepath.Join(dir, "bundle"), state: "/run/bench/runc",
+		runc: runc, bundle: filepath.Join(dir, fmt.Sprintf("bundle-confined-%t", confined)), state: "/run/bench/runc", confined: confined,
 		cni: libcni.NewCNIConfigWithCacheDir(binDirs, "/run/bench/cni-cache", nil),
 	}
 	lists, err := libcni.ConfFiles(confDir, []string{".conflist"})
@@ -95,6 +100,9 @@ func (b *bare) spec(id, netns string) error {
 			if spec.Linux.Namespaces[i].Type == specs.NetworkNamespace {
 				spec.Linux.Namespaces[i].Path = netns
 			}
+		}
+		if b.confined {
+			spec.Linux.Seccomp = seccomp.DefaultProfile(spec)
 		}
 	})
 }
