@@ -22,9 +22,20 @@ const tempPrefix = ".tmp-"
 
 // Write replaces path with data. The temporary file is path's folder plus
 // ".tmp-*"; one that a crash left is removed by Clean.
-func Write(path string, data []byte, perm fs.FileMode) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, tempPrefix+"*")
+func Write(path string, data []byte, perm fs.FileMode) error {
+	if err := put(path, data, perm, (*os.File).Sync); err != nil {
+		return err
+	}
+	if err := SyncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// put writes data beside path, hands the file to settle, and renames it into
+// place. Nothing of it is left when it fails.
+func put(path string, data []byte, perm fs.FileMode, settle func(*os.File) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
@@ -41,16 +52,13 @@ func Write(path string, data []byte, perm fs.FileMode) (err error) {
 	if err = f.Chmod(perm); err != nil {
 		return err
 	}
-	if err = f.Sync(); err != nil {
+	if err = settle(f); err != nil {
 		return err
 	}
 	if err = f.Close(); err != nil {
 		return err
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return SyncDir(dir)
+	return os.Rename(f.Name(), path)
 }
 
 // WriteJSON is Write of v's indented JSON form, mode 0600.

@@ -11,28 +11,8 @@ import (
 // against readers, not against a power cut. It is for records that a reboot
 // makes worthless anyway, and for those that are written under a lock and
 // synced behind it by Sync.
-func Replace(path string, data []byte, perm fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write %s: %w", path, err)
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Chmod(perm); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+func Replace(path string, data []byte, perm fs.FileMode) error {
+	return put(path, data, perm, func(*os.File) error { return nil })
 }
 
 // Sync makes a file that Replace has put in place durable: two fsyncs, of the
