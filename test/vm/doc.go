@@ -1,0 +1,22 @@
+// Package vm boots a virtual machine whose root is this machine's own file
+// system, read-only, with a kernel of the distribution: one that has
+// device-mapper, project quotas and cgroup v2, whatever the machine's own
+// kernel lacks. What runs in it sees the same paths, with a fresh /tmp, /run,
+// /var and /etc above them, and disks as asked.
+//
+// As a command it stands before another one:
+//
+//	bin/vm run [--disk SIZE]... [--memory SIZE] [--cpus N] [--timeout D]
+//	           [--share DIR]... [--cgroup v1|v2] [--accel auto|kvm|tcg] -- COMMAND [ARG]...
+//
+// which runs in the guest as root, in the same working directory and with the
+// same environment; its standard output, standard error and exit status are
+// the command's own. So `go test -exec 'bin/vm run --disk 4G --' ./devmapper/…`
+// runs any test package there. Disks are /dev/vda, /dev/vdb and so on, in order, sparse
+// and empty. A --share is writable from inside. Exit status 125 means that the
+// machine itself failed: it did not boot, hung past its timeout, or died; the
+// end of its console is printed then.
+//
+// As a library it is for tests that pull the plug: Boot, Machine.Run,
+// Machine.PowerCut, Machine.Reboot.
+package vm
