@@ -79,14 +79,38 @@ func block(t *testing.T, s *metadata.Store) (release func()) {
 	begun, hold := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	go func() {
-		_ = s.Do(context.Background(), metadata.Write{Check: func(context.Context) error {
+		// In Apply: what blocked a Check would block a read transaction, and
+		// with it the writer that grows the file.
+		_ = s.Do(context.Background(), metadata.Write{Apply: func(context.Context) error {
 			once.Do(func() { close(begun) })
 			<-hold
-			return errors.New("refused")
+			return errors.New("failed")
 		}})
 	}()
 	<-begun
 	return func() { close(hold) }
+}
+
+// TestRefusalWaitsForNobody: what Check refuses is answered while a commit is
+// under way.
+func TestRefusalWaitsForNobody(t *testing.T) {
+	s, _ := open(t)
+	release := block(t, s)
+	err := s.Do(t.Context(), metadata.Write{
+		Check: func(context.Context) error { return errdefs.ErrAlreadyExists },
+		Apply: func(context.Context) error { t.Error("Apply ran after a refusal"); return nil },
+	})
+	if !errdefs.IsAlreadyExists(err) {
+		t.Errorf("Do: %v, want AlreadyExists", err)
+	}
+	release()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = s.Do(t.Context(), metadata.Write{Check: func(context.Context) error { return nil }})
+	if !errdefs.IsUnavailable(err) {
+		t.Errorf("Do with a Check after Close: %v, want Unavailable", err)
+	}
 }
 
 // TestBatchShares: what waits while a commit runs shares the next one, and a
@@ -99,6 +123,7 @@ func TestBatchShares(t *testing.T) {
 	errPlanted := errors.New("planted")
 	errs := make([]error, writers)
 	var mu sync.Mutex
+	checked := make([]int, writers)
 	applied, undone, done := make([]int, writers), make([]int, writers), make([]int, writers)
 	transactions := map[any]bool{}
 	var group sync.WaitGroup
@@ -108,7 +133,8 @@ func TestBatchShares(t *testing.T) {
 			defer group.Done()
 			errs[i] = s.Do(context.Background(), metadata.Write{
 				Check: func(context.Context) error {
-					if i == 3 {
+					// As when an earlier write of the batch makes it wrong.
+					if checked[i]++; i == 3 && checked[i] > 1 {
 						return errdefs.ErrInvalidArgument
 					}
 					return nil

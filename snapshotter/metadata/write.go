@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/containerd/errdefs"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/varve-project/varve/internal/failpoint"
 )
@@ -20,8 +21,9 @@ var errClosed = fmt.Errorf("metadata store is closed: %w", errdefs.ErrUnavailabl
 // Write is one change of the records, together with the effects on disk that
 // must stand or fall with it.
 type Write struct {
-	// Check refuses the change. It reads only, so a refusal costs the other
-	// writes of the batch nothing. May be nil.
+	// Check refuses the change. It reads only, may run more than once, and
+	// must not block: it runs first in a read transaction, where a refusal
+	// waits for nobody, and again in the one that makes the change. May be nil.
 	Check func(ctx context.Context) error
 	// Apply makes the change through the storage package and may do small
 	// effects that must be in place when the commit is (mkdir, never a
@@ -51,6 +53,9 @@ var errLead = errors.New("lead the next batch")
 // happens or fails as a whole; a caller who commits the batch himself cannot
 // leave before the disk has answered.
 func (s *Store) Do(ctx context.Context, w Write) error {
+	if err := s.refuse(ctx, w); err != nil {
+		return err
+	}
 	c := &call{ctx: ctx, write: w, answer: make(chan error, 1)}
 	s.mu.Lock()
 	switch {
@@ -65,6 +70,19 @@ func (s *Store) Do(ctx context.Context, w Write) error {
 	s.leading = true
 	s.mu.Unlock()
 	return s.lead(c, []*call{c})
+}
+
+// refuse runs Check ahead of the batch, so that a refusal neither waits for
+// the commit under way nor takes the lead to write nothing.
+func (s *Store) refuse(ctx context.Context, w Write) error {
+	if w.Check == nil {
+		return nil
+	}
+	err := s.Read(ctx, w.Check)
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return errClosed
+	}
+	return err
 }
 
 // follow waits until somebody has committed c, or nobody else is left to.
