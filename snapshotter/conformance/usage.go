@@ -110,20 +110,38 @@ func usageOwn(r *run) {
 
 func usageInodes(r *run) {
 	r.mounted(r.prepare("a", ""), func(dir string) {
-		before := r.usage("a").Inodes
+		before := r.settledInodes("a")
 		for i := range 100 {
 			r.write(dir, fmt.Sprint(i), "")
 		}
 		r.must(os.Mkdir(filepath.Join(dir, "d"), 0o755), "mkdir")
-		if grown := r.usage("a").Inodes - before; grown != 101 {
+		if grown := r.settledInodes("a") - before; grown != 101 {
 			r.Errorf("usage grew by %d inodes after 101 were made", grown)
 		}
 	})
-	active := r.usage("a").Inodes
+	active := r.settledInodes("a")
 	r.commit("c", "a")
 	if u := r.usage("c").Inodes; u != active {
 		r.Errorf("usage is %d inodes committed and was %d active", u, active)
 	}
+}
+
+// settledInodes reads the inodes of a snapshot once they stay as they are.
+// The mount itself makes and removes some in its work directory, and xfs
+// counts a deleted one until it is gone in the background (see shrinks).
+func (r *run) settledInodes(key string) int64 {
+	r.Helper()
+	const rest = 200 * time.Millisecond
+	last, since := r.usage(key).Inodes, time.Now()
+	for end := time.Now().Add(r.patience()); time.Since(since) < rest; time.Sleep(20 * time.Millisecond) {
+		if u := r.usage(key).Inodes; u != last {
+			last, since = u, time.Now()
+		}
+		if time.Now().After(end) {
+			r.Fatalf("usage still changes, it is %d inodes now, and nobody writes", last)
+		}
+	}
+	return last
 }
 
 func usageHardLinks(r *run) {
@@ -134,7 +152,7 @@ func usageHardLinks(r *run) {
 			r.must(os.Link(filepath.Join(dir, "f"), filepath.Join(dir, fmt.Sprint("l", i))), "link")
 		}
 		after := r.usage("a")
-		if after.Size > before.Size+mib || after.Inodes != before.Inodes {
+		if after.Size > before.Size+mib || after.Inodes > before.Inodes {
 			r.Errorf("usage went from %+v to %+v by ten hard links", before, after)
 		}
 	})
