@@ -104,7 +104,7 @@ func (s *Store) Read(ctx context.Context, fn func(ctx context.Context) error) er
 	if err != nil {
 		return err
 	}
-	return errors.Join(fn(tx), t.Rollback())
+	return errors.Join(fn(carry(tx, t)), t.Rollback())
 }
 
 // Get returns the record of key. The error wraps errdefs.ErrNotFound when

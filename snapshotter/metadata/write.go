@@ -195,7 +195,7 @@ func (s *Store) transact(fn func(tx context.Context) error) error {
 	if err != nil {
 		return err
 	}
-	if err := fn(tx); err != nil {
+	if err := fn(carry(tx, t)); err != nil {
 		return errors.Join(err, t.Rollback())
 	}
 	failpoint.Hit("snapshotter.metadata.commit.before")
