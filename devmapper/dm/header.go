@@ -36,6 +36,11 @@ func (h header) has(flag uint32) bool       { return h.flags()&flag != 0 }
 func (h header) setString(at int, s string) { copy(h[at:], s) }
 func (h header) dev() uint64                { return native.Uint64(h[atDev:]) }
 
+// version is the kernel's own, in every answer.
+func (h header) version() Version {
+	return Version{h.u32(atVersion), h.u32(atVersion + 4), h.u32(atVersion + 8)}
+}
+
 // text is the NUL-terminated string at the front of b, all of b where nothing
 // terminates it.
 func text(b []byte) string {

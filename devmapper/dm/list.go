@@ -30,11 +30,11 @@ func (c *Control) List() ([]Entry, error) {
 	if err != nil {
 		return nil, fail("list devices", "", err)
 	}
-	entries, err := parseList(h.data(), c.version)
+	entries, err := parseList(h.data(), h.version())
 	if err != nil {
 		return nil, fail("list devices", "", err)
 	}
-	if !c.version.Before(uuidInList) {
+	if !h.version().Before(uuidInList) {
 		return entries, nil
 	}
 	known := entries[:0]

@@ -1,13 +1,9 @@
 package dm
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -19,24 +15,21 @@ import (
 // interrupted: a method returns when the kernel does, so a caller with a
 // deadline calls it in a goroutine of its own and answers without it.
 type Control struct {
-	kernel  Kernel
-	version Version
-	close   func() error
-
-	nodes string // directory of the nodes, "" for none
-	sysfs string
-	udev  *udev // nil where no udevd runs
+	kernel Kernel
+	close  func() error
+	nodes  string // directory of the nodes, "" for none
+	sysfs  string
+	udev   *udev // nil where no udevd runs
 }
 
 // Option changes what Open and New do.
 type Option func(*options)
 
 type options struct {
-	nodes      string
-	controlled string
-	udev       udevUse
-	flags      uint16
-	patience   time.Duration
+	nodes    string
+	udev     udevUse
+	flags    uint16
+	patience time.Duration
 }
 
 type udevUse int
@@ -80,28 +73,24 @@ func Open(opts ...Option) (*Control, error) {
 	for _, opt := range opts {
 		opt(&o)
 	}
-	node := filepath.Join(o.nodes, unix.DM_CONTROL_NODE)
-	if err := makeControlNode(node); err != nil {
+	k, err := openNode(filepath.Join(o.nodes, unix.DM_CONTROL_NODE))
+	if err != nil {
 		return nil, err
 	}
-	k, err := openControl(node)
-	switch {
-	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENOENT):
-		return nil, noDeviceMapper(err)
-	case err != nil:
-		return nil, fail("open device-mapper", "", err)
-	}
-	c, err := newControl(k, o)
-	if err != nil {
+	c := newControl(k, o)
+	c.close = k.Close
+	if _, err := c.Version(); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
-	c.close = k.Close
+	if o.udev == udevAuto {
+		c.udev = findUdev(o)
+	}
 	return c, nil
 }
 
 // New is a Control above another Kernel, which stays the caller's to close. It
-// makes no nodes and knows no udev. It checks the version: one ioctl.
-func New(k Kernel, opts ...Option) (*Control, error) {
+// makes no nodes, knows no udev and asks the kernel nothing.
+func New(k Kernel, opts ...Option) *Control {
 	o := options{udev: udevNever}
 	for _, opt := range opts {
 		opt(&o)
@@ -109,34 +98,23 @@ func New(k Kernel, opts ...Option) (*Control, error) {
 	return newControl(k, o)
 }
 
-func newControl(k Kernel, o options) (*Control, error) {
-	c := &Control{kernel: k, nodes: o.nodes, sysfs: "/sys", close: func() error { return nil }}
-	v, err := c.askVersion()
-	if err != nil {
-		return nil, err
-	}
-	c.version = v
-	if o.udev == udevAuto {
-		c.udev = findUdev(o)
-	}
-	return c, nil
+func newControl(k Kernel, o options) *Control {
+	return &Control{kernel: k, nodes: o.nodes, sysfs: "/sys", close: func() error { return nil }}
 }
 
-// askVersion is DM_VERSION. The kernel answers EINVAL to another major.
-func (c *Control) askVersion() (Version, error) {
+// Version is the version of the kernel's ioctl interface. One ioctl.
+//
+// Errors: NotImplemented (it has another major version than 4).
+func (c *Control) Version() (Version, error) {
 	h, err := c.do(command{request: unix.DM_VERSION})
+	if errors.Is(err, unix.EINVAL) {
+		return Version{}, fmt.Errorf("kernel's device-mapper has another interface than version %d: %w (%w)", unix.DM_VERSION_MAJOR, errdefs.ErrNotImplemented, err)
+	}
 	if err != nil {
 		return Version{}, fail("ask for the version of device-mapper", "", err)
 	}
-	v := Version{h.u32(atVersion), h.u32(atVersion + 4), h.u32(atVersion + 8)}
-	if v.Major != unix.DM_VERSION_MAJOR {
-		return v, fmt.Errorf("kernel has device-mapper %s, of which this program knows nothing (it speaks %d): %w", v, unix.DM_VERSION_MAJOR, errdefs.ErrNotImplemented)
-	}
-	return v, nil
+	return h.version(), nil
 }
-
-// Version is the version of the kernel's ioctl interface. No ioctl.
-func (c *Control) Version() Version { return c.version }
 
 // Close closes the control device. Devices stay as they are.
 func (c *Control) Close() error { return c.close() }
@@ -146,51 +124,3 @@ func (c *Control) Path(name string) string { return Path(name) }
 
 // Path is the node of the device with the name, whether there is one or not.
 func Path(name string) string { return "/dev/" + unix.DM_DIR + "/" + name }
-
-// makeControlNode makes the node of the control device where it is missing.
-// Its minor number is in /proc/misc once the module is there; before, opening
-// 10:236 makes the kernel load it (MAPPER_CTRL_MINOR in linux/miscdevice.h).
-func makeControlNode(node string) error {
-	var st unix.Stat_t
-	if err := unix.Stat(node, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(node), 0o755); err != nil {
-		return fmt.Errorf("open device-mapper: make the directory of its node: %w", err)
-	}
-	minor := uint32(mapperMinor)
-	if m, ok := miscMinor("/proc/misc"); ok {
-		minor = m
-	}
-	err := unix.Mknod(node, unix.S_IFCHR|0o600, int(unix.Mkdev(miscMajor, minor)))
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("open device-mapper: make its node %s: %w", node, err)
-	}
-	return nil
-}
-
-const (
-	miscMajor   = 10
-	mapperMinor = 236
-)
-
-// miscMinor finds the minor number of device-mapper among the misc devices.
-func miscMinor(path string) (uint32, bool) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, false
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		number, name, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
-		if name == "device-mapper" {
-			minor, err := strconv.ParseUint(number, 10, 20)
-			return uint32(minor), err == nil
-		}
-	}
-	return 0, false
-}
-
-func noDeviceMapper(err error) error {
-	return fmt.Errorf("kernel has no device-mapper: load it with modprobe dm_mod, or boot a kernel that was built with CONFIG_BLK_DEV_DM (every distribution's): %w (%w)", errdefs.ErrNotImplemented, err)
-}
