@@ -27,40 +27,36 @@ var _ io.ReaderAt = (*Reader)(nil)
 // cache, is read through it where its file system knows no O_DIRECT. The
 // caller closes the Reader.
 func OpenDevice(path string) (*Reader, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
+	const flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC // a FIFO must not hang us
+	fd, err := unix.Open(path, flags|unix.O_DIRECT, 0)
+	direct := err == nil
 	if errors.Is(err, unix.EINVAL) {
-		fd, err = openCached(path)
+		fd, err = unix.Open(path, flags, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open pool metadata %s: %w", path, err)
 	}
-	file := os.NewFile(uintptr(fd), path) //nolint:gosec // a descriptor
-	r := &Reader{file: file}
+	r := &Reader{file: os.NewFile(uintptr(fd), path)} //nolint:gosec // a descriptor
 	r.buffers.New = func() any { return alignedBlock() }
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() && info.Mode()&(os.ModeDevice|os.ModeCharDevice) != os.ModeDevice {
-		err = errors.New("neither a block device nor a regular file")
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open pool metadata %s: %w", path, err), file.Close())
+	if err := checkKind(r.file, direct); err != nil {
+		return nil, errors.Join(fmt.Errorf("open pool metadata %s: %w", path, err), r.file.Close())
 	}
 	return r, nil
 }
 
-// openCached is for regular files only.
-func openCached(path string) (int, error) {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
+func checkKind(file *os.File, direct bool) error {
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return err
+	case info.Mode().IsRegular():
+		return nil
+	case info.Mode()&(os.ModeDevice|os.ModeCharDevice) != os.ModeDevice:
+		return errors.New("neither a block device nor a regular file")
+	case !direct:
+		return errors.New("the device does not take O_DIRECT, and its cached blocks may be stale")
 	}
-	var st unix.Stat_t
-	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = errors.New("it does not take O_DIRECT, and a device's cached blocks may be stale")
-	}
-	if err != nil {
-		return -1, errors.Join(err, unix.Close(fd))
-	}
-	return fd, nil
+	return nil
 }
 
 // ReadAt reads whole blocks: len(p) and offset must be multiples of BlockSize.
