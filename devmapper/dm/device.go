@@ -114,7 +114,7 @@ func (c *Control) RemoveDeferred(name string) error {
 func (c *Control) CancelDeferred(name string) error {
 	h, err := c.message(name, 0, "@cancel_deferred_remove")
 	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("cancel deferred removal of device %s: it is being removed already: %w (%w)", name, errdefs.ErrNotFound, err)
+		return fmt.Errorf("cancel deferred removal of device %s: it is being removed already: %w (%w)", name, errdefs.ErrNotFound, unix.EBUSY)
 	}
 	if err != nil {
 		return fmt.Errorf("cancel deferred removal: %w", err)
@@ -142,7 +142,7 @@ func (c *Control) Rename(name, to string) error {
 		return c.appear(info)
 	})
 	if errors.Is(err, unix.EBUSY) {
-		return fmt.Errorf("rename device %s to %s: the name is in use: %w (%w)", name, to, errdefs.ErrAlreadyExists, err)
+		return fmt.Errorf("rename device %s to %s: the name is in use: %w (%w)", name, to, errdefs.ErrAlreadyExists, unix.EBUSY)
 	}
 	return err
 }

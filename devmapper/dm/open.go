@@ -30,6 +30,7 @@ type options struct {
 	udev     udevUse
 	flags    uint16
 	patience time.Duration
+	wrap     func(Kernel) Kernel
 }
 
 type udevUse int
@@ -61,6 +62,10 @@ func WithoutUdev() Option { return func(o *options) { o.udev = udevNever } }
 // for: the node is made or removed here, and the next calls wait a moment only
 // until udevd answers again. See Overdue.
 func WithPatience(d time.Duration) Option { return func(o *options) { o.patience = d } }
+
+// WithKernel puts something between the Control and the kernel that Open
+// opens: a recorder, a fault.
+func WithKernel(wrap func(Kernel) Kernel) Option { return func(o *options) { o.wrap = wrap } }
 
 // Open opens /dev/mapper/control, whose node it makes where nobody did (a
 // container's /dev), and checks its version. Nodes are made in /dev/mapper, by
@@ -99,6 +104,9 @@ func New(k Kernel, opts ...Option) *Control {
 }
 
 func newControl(k Kernel, o options) *Control {
+	if o.wrap != nil {
+		k = o.wrap(k)
+	}
 	return &Control{kernel: k, nodes: o.nodes, sysfs: "/sys", close: func() error { return nil }}
 }
 

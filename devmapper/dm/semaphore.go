@@ -61,22 +61,33 @@ func semdrop(id int) error {
 // reapCookies removes the semaphores of our kind whose process is gone: it was
 // killed while it waited for udevd. The rest of the machine's are left alone.
 func reapCookies() {
+	for _, id := range cookieSetIDs() {
+		if orphaned(id) {
+			cookie{id: id}.destroy()
+		}
+	}
+}
+
+// cookieSetIDs are the sets that look like ours. None where the kernel has no
+// System V semaphores; newCookie will say so.
+func cookieSetIDs() (ids []int) {
 	f, err := os.Open("/proc/sysvipc/sem")
 	if err != nil {
-		return // no System V semaphores; newCookie will say so
+		return nil
 	}
 	defer f.Close()
 	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
+		fields := strings.Fields(lines.Text()) // key semid perms nsems …
 		if len(fields) < 4 || fields[3] != strconv.Itoa(cookieSets) {
 			continue
 		}
 		key, keyErr := strconv.Atoi(fields[0])
 		id, idErr := strconv.Atoi(fields[1])
-		if keyErr == nil && idErr == nil && key>>16 == cookieMagic && orphaned(id) {
-			cookie{id: id}.destroy()
+		if keyErr == nil && idErr == nil && key>>16 == cookieMagic {
+			ids = append(ids, id)
 		}
 	}
+	return ids
 }
 
 // orphaned tells whether the set is one of ours and the process that set its
