@@ -11,6 +11,7 @@ import (
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
 	"github.com/varve-project/varve/cni-plugin/link"
+	"github.com/varve-project/varve/cni-plugin/rules"
 	"github.com/varve-project/varve/internal/failpoint"
 )
 
@@ -151,8 +152,41 @@ func (s *session) complete(l *ipam.Lease) (err error) {
 	return err
 }
 
-// effect makes everything that the record names, and closes the record.
+// effect makes everything that the record names, and closes the record. The
+// rules come first: a host port that is taken is found before anything is
+// made, and the kernel forgets old flows while the links are made.
 func (s *session) effect(l *ipam.Lease, pod *link.Pod) (*current.Result, error) {
+	fx, err := recorded(l)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.addRules(fx.Rules); err != nil {
+		return nil, err
+	}
+	forget := behind(func() error {
+		if fx.Rules == nil {
+			return nil
+		}
+		failpoint.Hit("cni.add.flows.before")
+		defer failpoint.Hit("cni.add.flows.after")
+		return rules.ForgetStale(*fx.Rules)
+	})
+	res, err := s.links(l, fx, pod)
+	if forgetErr := forget(); err == nil {
+		err = forgetErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.State = ipam.Attached
+	if l.Result, err = json.Marshal(res); err != nil {
+		return nil, err
+	}
+	return res, s.store.Update(l)
+}
+
+// links makes the bridge and the pair, and what hangs on them.
+func (s *session) links(l *ipam.Lease, fx effects, pod *link.Pod) (*current.Result, error) {
 	failpoint.Hit("cni.add.forward.before")
 	if err := s.forward(l); err != nil {
 		return nil, err
@@ -192,14 +226,7 @@ func (s *session) effect(l *ipam.Lease, pod *link.Pod) (*current.Result, error) 
 		return nil, err
 	}
 	failpoint.Hit("cni.add.port.after")
-	fx, err := recorded(l)
-	if err != nil {
-		return nil, err
-	}
 	if err := s.shape(l, fx, end.PeerIndex, mtu); err != nil {
-		return nil, err
-	}
-	if err := s.addRules(fx.Rules); err != nil {
 		return nil, err
 	}
 	l.Link.Index = end.PeerIndex
@@ -207,23 +234,14 @@ func (s *session) effect(l *ipam.Lease, pod *link.Pod) (*current.Result, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := pod.Announce(end.Index, end.MAC, s.podInterface(l, nil).Addresses); err != nil {
+	if err := pod.Announce(l.IfName, end.Index, s.podInterface(l, nil).Addresses); err != nil {
 		return nil, err
 	}
-	interfaces := []*current.Interface{
+	return s.result(l, routes, []*current.Interface{
 		{Name: bridge.Name, Mac: bridge.HardwareAddr.String(), Mtu: bridge.MTU},
 		{Name: l.Link.Name, Mac: hostMAC.String(), Mtu: mtu},
 		{Name: l.IfName, Mac: end.MAC.String(), Mtu: mtu, Sandbox: l.Netns},
-	}
-	res, err := s.result(l, routes, interfaces)
-	if err != nil {
-		return nil, err
-	}
-	l.State = ipam.Attached
-	if l.Result, err = json.Marshal(res); err != nil {
-		return nil, err
-	}
-	return res, s.store.Update(l)
+	})
 }
 
 // ipNet is a prefix as CNI results have it.

@@ -7,6 +7,7 @@ import (
 	"github.com/containernetworking/cni/pkg/types"
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
+	"github.com/varve-project/varve/cni-plugin/rules"
 	"github.com/varve-project/varve/internal/failpoint"
 )
 
@@ -79,21 +80,21 @@ func (s *session) undoKernel(l *ipam.Lease) error {
 	if err := s.removeRules(fx.Rules, l.State == ipam.Attached); err != nil {
 		return err
 	}
-	return s.deleteLinks(l.Key)
+	forget := behind(func() error {
+		if fx.Rules == nil {
+			return nil
+		}
+		failpoint.Hit("cni.del.flows.before")
+		defer failpoint.Hit("cni.del.flows.after")
+		return rules.ForgetPod(*fx.Rules)
+	})
+	return errors.Join(s.deleteLinks(l.Key), forget())
 }
 
 func (s *session) deleteLinks(k ipam.Key) error {
-	failpoint.Hit("cni.del.veth.before")
-	if _, err := s.host.DeleteVeth(hostName(k), aliasPrefix(k)); err != nil {
-		return err
-	}
-	failpoint.Hit("cni.del.veth.after")
-	failpoint.Hit("cni.del.ifb.before")
-	if err := s.host.DeleteIFB(ifbName(k), aliasPrefix(k)); err != nil {
-		return err
-	}
-	failpoint.Hit("cni.del.ifb.after")
-	return nil
+	failpoint.Hit("cni.del.links.before")
+	defer failpoint.Hit("cni.del.links.after")
+	return s.host.Delete(aliasPrefix(k), hostName(k), ifbName(k))
 }
 
 // undoUnread is undo for a key whose record is gone or cannot be read: the

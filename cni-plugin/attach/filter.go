@@ -45,10 +45,15 @@ func (s *session) addRules(p *rules.Pod) error {
 		}
 	}
 	failpoint.Hit("cni.add.rules.after")
-	if err != nil {
-		return err
-	}
-	return rules.ForgetStale(*p)
+	return err
+}
+
+// behind runs a step of its own kernel object beside those that follow. Wait
+// for it by calling what it returns.
+func behind(step func() error) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- step() }()
+	return func() error { return <-done }
 }
 
 // install writes the table whole, with the elements of every pod that is
@@ -141,5 +146,5 @@ func (s *session) removeRules(p *rules.Pod, certain bool) error {
 		return err
 	}
 	failpoint.Hit("cni.del.rules.after")
-	return rules.ForgetPod(*p)
+	return nil
 }

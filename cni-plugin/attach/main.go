@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
@@ -39,6 +40,10 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		}
 		return 1
 	}
+	// A call lives for milliseconds and leaves little: collecting its garbage
+	// would only cost threads and time. What grows beyond this is collected.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(64 << 20)
 	err := skel.PluginMainFuncsWithError(e.funcs(stamp), Versions, "CNI plug-in varve-cni "+Version)
 	if err == nil {
 		return 0

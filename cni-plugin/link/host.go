@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -170,35 +168,16 @@ func (h *Host) execute(req *nl.NetlinkRequest) error {
 	return err
 }
 
-// DeleteVeth removes the link of this name if its alias begins so, and its
-// peer with it. Absence, or another's alias, is no error; done tells which it
-// was. The caller holds whatever keeps two processes from one name.
-func (h *Host) DeleteVeth(name, aliasPrefix string) (done bool, err error) {
-	l, err := h.ByName(name)
-	if errors.Is(err, ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	// A pair whose ADD was killed before the alias was set is ours by its
-	// name, which is a hash of the key, and by its being a bare veth.
-	bare := l.Attrs().Alias == "" && l.Attrs().MasterIndex == 0 && l.Type() == "veth"
-	if !strings.HasPrefix(l.Attrs().Alias, aliasPrefix) && !bare {
-		return false, nil
-	}
-	if err := h.h.LinkDel(l); err != nil && !errors.Is(err, syscall.ENODEV) {
-		return false, fmt.Errorf("delete link %s: %w", name, err)
-	}
-	return true, nil
-}
-
 // Forwarding waits until a bridge port forwards, for a second at most, and
-// returns its address. The kernel learns of the carrier in the background,
-// usually before it is asked; a packet before that would be lost.
-func (h *Host) Forwarding(name string) (net.HardwareAddr, error) {
+// returns its address.
+func (h *Host) Forwarding(name string) (net.HardwareAddr, error) { return waitUp(h.h, name) }
+
+// waitUp waits until a link carries packets. The kernel learns of the carrier
+// in the background, usually before it is asked, at each end of a pair by
+// itself; a packet before that would be lost.
+func waitUp(h *netlink.Handle, name string) (net.HardwareAddr, error) {
 	for wait := 100 * time.Microsecond; ; wait *= 2 {
-		l, err := h.ByName(name)
+		l, err := byName(h, name)
 		if err != nil {
 			return nil, err
 		}
@@ -206,7 +185,7 @@ func (h *Host) Forwarding(name string) (net.HardwareAddr, error) {
 			return l.Attrs().HardwareAddr, nil
 		}
 		if wait > 500*time.Millisecond {
-			return nil, fmt.Errorf("bridge port %s does not come up: its state is %s", name, l.Attrs().OperState)
+			return nil, fmt.Errorf("link %s does not come up: its state is %s", name, l.Attrs().OperState)
 		}
 		time.Sleep(wait)
 	}

@@ -1,11 +1,8 @@
 package link
 
 import (
-	"errors"
 	"fmt"
 	"math"
-	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -71,25 +68,6 @@ func (h *Host) redirect(from, to int) error {
 	})
 	if err != nil {
 		return fmt.Errorf("redirect to the shaper: %w", err)
-	}
-	return nil
-}
-
-// DeleteIFB removes the intermediate link of this name if its alias begins so,
-// or is not set yet. Absence is no error.
-func (h *Host) DeleteIFB(name, aliasPrefix string) error {
-	l, err := h.ByName(name)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if a := l.Attrs().Alias; l.Type() != "ifb" || a != "" && !strings.HasPrefix(a, aliasPrefix) {
-		return nil
-	}
-	if err := h.h.LinkDel(l); err != nil && !errors.Is(err, syscall.ENODEV) {
-		return fmt.Errorf("delete link %s: %w", name, err)
 	}
 	return nil
 }

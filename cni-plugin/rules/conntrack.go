@@ -5,9 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
+	"sync"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -30,7 +32,8 @@ const (
 	filterProtoDst = 1 << 5
 )
 
-// ForgetStale drops the UDP flows to p's host ports that lead elsewhere.
+// ForgetStale drops the UDP flows to p's host ports, on addresses of this host,
+// that lead elsewhere.
 func ForgetStale(p Pod) error {
 	list := p.udp()
 	if len(list) == 0 {
@@ -38,14 +41,16 @@ func ForgetStale(p Pod) error {
 	}
 	stale := func(f flow) bool {
 		for _, port := range list {
-			if target, ok := p.target(port, f.replySource.Is4()); ok && port.HostPort == f.port && f.replySource != target {
+			target, ok := p.target(port, f.replySource.Is4())
+			everywhere := !port.HostIP.IsValid() || port.HostIP.IsUnspecified()
+			if ok && port.HostPort == f.port && f.replySource != target && (everywhere || port.HostIP == f.destination) {
 				return true
 			}
 		}
 		return false
 	}
 	q := query{nl.CTA_TUPLE_ORIG, ctaFilterOrig, nl.CTA_PROTO_DST_PORT, filterProtoDst, same(list, func(p Port) uint16 { return p.HostPort })}
-	if err := q.forget(p, stale); err != nil {
+	if err := q.forget(p, stale, true); err != nil {
 		return fmt.Errorf("forget UDP flows to the host ports of %s: %w", p.Owner, err)
 	}
 	return nil
@@ -61,7 +66,7 @@ func ForgetPod(p Pod) error {
 	// By the port and not by the address: the kernel's filter on IPv6
 	// addresses lets through what it should not and the reverse.
 	q := query{nl.CTA_TUPLE_REPLY, ctaFilterReply, nl.CTA_PROTO_SRC_PORT, filterProtoSrc, same(list, func(p Port) uint16 { return p.ContainerPort })}
-	if err := q.forget(p, mine); err != nil {
+	if err := q.forget(p, mine, false); err != nil {
 		return fmt.Errorf("forget UDP flows to %s: %w", p.Owner, err)
 	}
 	return nil
@@ -100,10 +105,12 @@ func (p Pod) target(port Port, v4 bool) (netip.Addr, bool) {
 // flow is an entry of the kernel's table as far as it matters here.
 type flow struct {
 	replySource netip.Addr
-	// port is the destination port of the original direction.
-	port uint16
+	// destination and port are those of the original direction.
+	destination netip.Addr
+	port        uint16
 	// identity is the attributes by which the kernel finds it again.
 	identity [][]byte
+	family   uint8
 }
 
 func attr(kind int, data []byte) *nl.RtAttr { return nl.NewRtAttr(kind, data) }
@@ -129,31 +136,54 @@ type query struct {
 	port                              uint16
 }
 
-// forget deletes the entries of the pod's families that pass the kernel's
-// filter and then ours. A walk of the kernel's table costs milliseconds, and it
-// takes one for each family, so there is none where nothing is tracked.
-func (q query) forget(p Pod, ours func(flow) bool) error {
+// forget deletes the entries that pass the kernel's filter and then ours, and
+// with toHost only those to an address of this host. The kernel walks its whole
+// table, which takes milliseconds however few entries it has, once for each
+// family: the two go at the same time, and none where nothing is tracked.
+func (q query) forget(p Pod, ours func(flow) bool, toHost bool) error {
 	if count, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count"); err == nil && string(bytes.TrimSpace(count)) == "0" {
 		return nil
 	}
-	done := map[uint8]bool{}
-	for _, a := range p.Addresses {
-		family := uint8(unix.AF_INET6)
-		if a.Is4() {
-			family = unix.AF_INET
+	list, err := q.bothFamilies(p, ours)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	if toHost {
+		local, err := localAddrs()
+		if err != nil {
+			return err
 		}
-		if done[family] {
-			continue
+		list = slices.DeleteFunc(list, func(f flow) bool { return !f.destination.IsLoopback() && !local[f.destination] })
+	}
+	for _, f := range list {
+		req := request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, f.family)
+		for _, raw := range f.identity {
+			req.AddRawData(raw)
 		}
-		done[family] = true
-		if err := q.forgetFamily(family, ours); err != nil {
+		// Gone meanwhile is what was wanted.
+		if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}
 	return nil
 }
 
-func (q query) forgetFamily(family uint8, ours func(flow) bool) error {
+// bothFamilies asks for those families that p has.
+func (q query) bothFamilies(p Pod, ours func(flow) bool) ([]flow, error) {
+	var lists [2][]flow
+	var errs [2]error
+	var walks sync.WaitGroup
+	for i, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		if slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return a.Is4() == (family == unix.AF_INET) }) {
+			walks.Go(func() { lists[i], errs[i] = q.flows(family, ours) })
+		}
+	}
+	walks.Wait()
+	return append(lists[0], lists[1]...), errors.Join(errs[:]...)
+}
+
+// flows asks the kernel for the entries of a family.
+func (q query) flows(family uint8, ours func(flow) bool) ([]flow, error) {
 	proto := nested(nl.CTA_TUPLE_PROTO, attr(nl.CTA_PROTO_NUM, []byte{unix.IPPROTO_UDP}))
 	flags := uint32(filterProtoNum)
 	if q.port != 0 {
@@ -172,26 +202,34 @@ func (q query) forgetFamily(family uint8, ours func(flow) bool) error {
 		}
 	}
 	if err != nil && !errors.Is(err, nl.ErrDumpInterrupted) {
-		return err
+		return nil, err
 	}
+	var out []flow
 	for _, message := range list {
 		f, err := parseFlow(message)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !ours(f) {
-			continue
-		}
-		req := request(nl.IPCTNL_MSG_CT_DELETE, unix.NLM_F_ACK, message[0])
-		for _, raw := range f.identity {
-			req.AddRawData(raw)
-		}
-		// Gone meanwhile is what was wanted.
-		if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-			return err
+		if ours(f) {
+			out = append(out, f)
 		}
 	}
-	return nil
+	return out, nil
+}
+
+// localAddrs are the addresses of this host.
+func localAddrs() (map[netip.Addr]bool, error) {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list the host's addresses: %w", err)
+	}
+	out := map[netip.Addr]bool{}
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out[p.Addr().Unmap().WithZone("")] = true
+		}
+	}
+	return out, nil
 }
 
 // parseFlow picks the attributes out of one message: the tuple of the original
@@ -203,6 +241,7 @@ func parseFlow(message []byte) (flow, error) {
 	if len(message) < header {
 		return f, fmt.Errorf("conntrack: a message of %d bytes", len(message))
 	}
+	f.family = message[0]
 	for b := message[header:]; len(b) >= unix.SizeofNlAttr; {
 		size := int(binary.NativeEndian.Uint16(b))
 		if size < unix.SizeofNlAttr || size > len(b) {
@@ -213,9 +252,10 @@ func parseFlow(message []byte) (flow, error) {
 		case ctaTupleOrig, ctaID, ctaZone:
 			f.identity = append(f.identity, b[:padded])
 		case ctaTupleReply:
-			f.replySource = replySource(b[unix.SizeofNlAttr:size])
+			f.replySource = address(b[unix.SizeofNlAttr:size], nl.CTA_IP_V4_SRC, nl.CTA_IP_V6_SRC)
 		}
 		if binary.NativeEndian.Uint16(b[2:])&nl.NLA_TYPE_MASK == ctaTupleOrig {
+			f.destination = address(b[unix.SizeofNlAttr:size], nl.CTA_IP_V4_DST, nl.CTA_IP_V6_DST)
 			if p := inTuple(b[unix.SizeofNlAttr:size], nl.CTA_TUPLE_PROTO, nl.CTA_PROTO_DST_PORT); len(p) == 2 {
 				f.port = binary.BigEndian.Uint16(p)
 			}
@@ -225,11 +265,11 @@ func parseFlow(message []byte) (flow, error) {
 	return f, nil
 }
 
-// replySource finds the source address in a tuple.
-func replySource(tuple []byte) netip.Addr {
-	a, ok := netip.AddrFromSlice(inTuple(tuple, nl.CTA_TUPLE_IP, nl.CTA_IP_V4_SRC))
+// address finds the address of one kind in a tuple.
+func address(tuple []byte, v4, v6 uint16) netip.Addr {
+	a, ok := netip.AddrFromSlice(inTuple(tuple, nl.CTA_TUPLE_IP, v4))
 	if !ok {
-		a, _ = netip.AddrFromSlice(inTuple(tuple, nl.CTA_TUPLE_IP, nl.CTA_IP_V6_SRC))
+		a, _ = netip.AddrFromSlice(inTuple(tuple, nl.CTA_TUPLE_IP, v6))
 	}
 	return a
 }
