@@ -64,12 +64,21 @@ func (cmd command) encode(room int) header {
 	return h
 }
 
-// data is what the kernel wrote behind the header; nil where the answer
-// claims to lie outside of the buffer.
-func (h header) data() []byte {
+// data is what the kernel wrote behind the header.
+func (h header) data() ([]byte, error) {
 	start, end := uint64(h.u32(atDataStart)), uint64(h.u32(atDataSize))
 	if start < headerSize || end > uint64(len(h)) || start > end {
-		return nil
+		return nil, fmt.Errorf("data from byte %d to %d of %d: %w", start, end, len(h), errGarbled)
 	}
-	return h[start:end]
+	return h[start:end], nil
+}
+
+// read hands the data to a parser of it.
+func read[T any](h header, parse func([]byte) (T, error)) (T, error) {
+	data, err := h.data()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return parse(data)
 }

@@ -30,7 +30,7 @@ func (c *Control) List() ([]Entry, error) {
 	if err != nil {
 		return nil, fail("list devices", "", err)
 	}
-	entries, err := parseList(h.data(), h.version())
+	entries, err := read(h, func(data []byte) ([]Entry, error) { return parseList(data, h.version()) })
 	if err != nil {
 		return nil, fail("list devices", "", err)
 	}
@@ -104,7 +104,7 @@ func (c *Control) Targets() ([]TargetType, error) {
 	if err != nil {
 		return nil, fail("list target types", "", err)
 	}
-	types, err := parseVersions(h.data())
+	types, err := read(h, parseVersions)
 	if err != nil {
 		return nil, fail("list target types", "", err)
 	}
@@ -123,7 +123,7 @@ func (c *Control) TargetVersion(name string) (Version, error) {
 	if err != nil {
 		return Version{}, noTarget(name, err)
 	}
-	types, err := parseVersions(h.data())
+	types, err := read(h, parseVersions)
 	if err != nil {
 		return Version{}, fail("ask for target type "+name, "", err)
 	}
@@ -169,7 +169,7 @@ func (c *Control) Deps(name string) ([]Device, error) {
 	if !h.has(unix.DM_ACTIVE_PRESENT_FLAG) {
 		return nil, nil
 	}
-	devices, err := parseDeps(h.data())
+	devices, err := read(h, parseDeps)
 	if err != nil {
 		return nil, fail("read what lies below", name, err)
 	}

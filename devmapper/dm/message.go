@@ -25,7 +25,11 @@ func (c *Control) Message(name string, sector uint64, text string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	return h.reply()
+	answer, err := h.reply()
+	if err != nil {
+		return "", fail("message to", name, err)
+	}
+	return answer, nil
 }
 
 func (c *Control) message(name string, sector uint64, message string) (header, error) {
@@ -43,9 +47,5 @@ func (h header) reply() (string, error) {
 	if !h.has(unix.DM_DATA_OUT_FLAG) {
 		return "", nil
 	}
-	data := h.data()
-	if data == nil {
-		return "", errGarbled
-	}
-	return text(data), nil
+	return read(h, func(data []byte) (string, error) { return text(data), nil })
 }

@@ -48,7 +48,7 @@ func (h header) targets() ([]Target, error) {
 	if count == 0 || !h.has(unix.DM_ACTIVE_PRESENT_FLAG|unix.DM_INACTIVE_PRESENT_FLAG) {
 		return nil, nil
 	}
-	return parseTargets(h.data(), count)
+	return read(h, func(data []byte) ([]Target, error) { return parseTargets(data, count) })
 }
 
 func parseTargets(data []byte, count uint32) ([]Target, error) {
