@@ -93,6 +93,12 @@ peers: runc ## what tests and benchmarks compare with, from Go modules, to bin/p
 	go build -C test/peers/csi-sanity -ldflags '-s -w' -o $(CURDIR)/bin/peers/ tool
 	CGO_ENABLED=0 go build -C test/peers/cni -ldflags '-s -w' -o $(CURDIR)/bin/peers/cni/ tool
 
+.PHONY: vm
+vm: ## bin/vm, which runs a command on the distribution's kernel in a virtual machine
+	test/install-packages test/vm/packages.txt
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/vm ./test/vm/cmd/vm
+	bin/vm fetch
+
 # The linter is built once per version of its module; -s -w and no cgo keep
 # that under two minutes on two cores.
 bin/tools/golangci-lint: test/tools/lint/go.mod test/tools/lint/go.sum
