@@ -57,6 +57,9 @@ type Capabilities struct {
 	RemapIDs bool `json:"remapIDs"`
 	// MaxSize: the max-size label is enforced by the kernel.
 	MaxSize bool `json:"maxSize"`
+	// GrowOnly: a max-size below the size of the parent's file system is
+	// refused, since a file system on a block device does not shrink.
+	GrowOnly bool `json:"growOnly"`
 	// CheapUsage: Usage of an active snapshot is O(1).
 	CheapUsage bool `json:"cheapUsage"`
 	// Inodes: Usage counts inodes (block snapshots cannot without a mount).
