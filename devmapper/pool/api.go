@@ -12,12 +12,17 @@
 // Three volumes, which cannot part company: the pool's data, the pool's
 // metadata, and the catalog, a small linear volume with an ext4 file system.
 // With LVM they are logical volumes of one volume group; of a bare pool the
-// catalog is a linear range at the end of the data device. Everything that
-// must outlive the host's state directory is a file in the catalog:
+// catalog is a linear range at the start of the data device, where growth of
+// the device leaves it and where blkid finds its label. Everything that must
+// outlive the host's state directory is a file in the catalog:
 //
-//	pool.json   the pool's identity, the window of thin ids that is taken,
-//	            the transaction id of the last start (this package's)
+//	pool.json   the pool's identity, the thin ids that are given out, the
+//	            transaction id of the last start (this package's)
+//	pool.lock   locked by the owner; being on the disk itself it holds against
+//	            any process of the host, whatever its mount namespace
 //	*           the owner's records (a snapshotter: snapshots.db)
+//
+// The UUID of the catalog's file system is the pool's identity.
 //
 // # Thin ids
 //
