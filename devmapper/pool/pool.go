@@ -30,8 +30,8 @@ type Pool struct {
 	metadata   string
 	blockBytes uint64
 
-	catalog string // where it is mounted
-	mounted bool   // by us
+	catalog string      // where it is mounted
+	mounted bool        // by us
 	lock    *flock.Lock // in the catalog
 	local   *flock.Lock // in the directory
 	ledger  *ledger

@@ -222,4 +222,3 @@ func (p *Pool) readTable() error {
 	p.metadata, err = nodeOf(t.metadata)
 	return err
 }
-

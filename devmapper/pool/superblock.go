@@ -70,8 +70,8 @@ func parseCatalogSuper(r io.ReaderAt) (catalogSuper, error) {
 // What identifies the superblock of thin-pool metadata (struct
 // thin_disk_superblock in drivers/md/dm-thin-metadata.c).
 const (
-	thinMagicAt     = 32
-	thinMagic       = 27022010
+	thinMagicAt = 32
+	thinMagic   = 27022010
 )
 
 // metadataState is what the start of a metadata device shows.
