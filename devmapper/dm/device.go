@@ -23,8 +23,8 @@ func (c *Control) device(what string, cmd command) (header, error) {
 // Create makes a device without a table and without a node. A uuid may be
 // empty; it can be set once and never changes. One ioctl.
 //
-// Errors: AlreadyExists (the name or the uuid is in use), InvalidArgument (see
-// CheckName, CheckUUID).
+// Errors: AlreadyExists (the name, the uuid or the minor is in use),
+// InvalidArgument (see CheckName, CheckUUID), ResourceExhausted.
 func (c *Control) Create(name, uuid string, o CreateOptions) (Info, error) {
 	if err := errors.Join(CheckName(name), CheckUUID(uuid)); err != nil {
 		return Info{}, fmt.Errorf("create: %w", err)
@@ -36,10 +36,12 @@ func (c *Control) Create(name, uuid string, o CreateOptions) (Info, error) {
 	}
 	h, err := c.do(cmd)
 	switch {
-	case errors.Is(err, unix.EBUSY) && o.Minor != 0:
-		return Info{}, fmt.Errorf("create device %s: the name, its uuid %q or minor %d is in use: %w (%w)", name, uuid, o.Minor, errdefs.ErrAlreadyExists, err)
 	case errors.Is(err, unix.EBUSY):
 		return Info{}, fmt.Errorf("create device %s: the name or its uuid %q is in use: %w (%w)", name, uuid, errdefs.ErrAlreadyExists, err)
+	case errors.Is(err, unix.ENXIO) && o.Minor != 0: // drivers/md/dm.c, alloc_dev
+		return Info{}, fmt.Errorf("create device %s: minor %d is in use, or the kernel has no memory: %w (%w)", name, o.Minor, errdefs.ErrAlreadyExists, err)
+	case errors.Is(err, unix.ENXIO):
+		return Info{}, fmt.Errorf("create device %s: the kernel has no memory or no minor number left: %w (%w)", name, errdefs.ErrResourceExhausted, err)
 	case err != nil:
 		return Info{}, fail("create", name, err)
 	}

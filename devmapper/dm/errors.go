@@ -87,17 +87,6 @@ func (v Version) String() string {
 	return strconv.FormatUint(uint64(v.Major), 10) + "." + strconv.FormatUint(uint64(v.Minor), 10) + "." + strconv.FormatUint(uint64(v.Patch), 10)
 }
 
-// Before compares two versions.
-func (v Version) Before(o Version) bool {
-	if v.Major != o.Major {
-		return v.Major < o.Major
-	}
-	if v.Minor != o.Minor {
-		return v.Minor < o.Minor
-	}
-	return v.Patch < o.Patch
-}
-
 func isErrno(err error) bool {
 	var errno unix.Errno
 	return errors.As(err, &errno)

@@ -21,7 +21,6 @@ func FuzzAnswer(f *testing.F) {
 	table.setU32(atFlags, unix.DM_ACTIVE_PRESENT_FLAG)
 	f.Add([]byte(table))
 	list := command{payload: make([]byte, 64)}.encode(0)
-	list.setU32(atVersion+4, 48)
 	native.PutUint64(list[headerSize:], unix.Mkdev(253, 1))
 	copy(list[headerSize+listName:], "name")
 	native.PutUint32(list[headerSize+32:], unix.DM_NAME_LIST_FLAG_HAS_UUID)

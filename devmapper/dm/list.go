@@ -15,50 +15,50 @@ const (
 	depsAt               = 8
 )
 
-// uuidInList is the first interface version whose list holds the uuids
-// (Linux 5.13); event numbers are there since 4.36 (Linux 4.13).
-var (
-	uuidInList  = Version{4, 45, 0}
-	eventInList = Version{4, 36, 0}
-)
-
 // List names every device of the machine, in no order. One ioctl, one more
 // for every doubling of an answer beyond 16 KiB; before Linux 5.13 also one
 // for each device, whose uuid only Stat tells there.
 func (c *Control) List() ([]Entry, error) {
-	h, err := c.do(command{request: unix.DM_LIST_DEVICES, answer: answerSize})
+	// The flag asks for the uuids.
+	h, err := c.do(command{request: unix.DM_LIST_DEVICES, flags: unix.DM_UUID_FLAG, answer: answerSize})
 	if err != nil {
 		return nil, fail("list devices", "", err)
 	}
-	entries, err := read(h, func(data []byte) ([]Entry, error) { return parseList(data, h.version()) })
+	entries, err := read(h, parseList)
 	if err != nil {
 		return nil, fail("list devices", "", err)
 	}
-	if !h.version().Before(uuidInList) {
-		return entries, nil
-	}
-	known := entries[:0]
+	known := make([]Entry, 0, len(entries))
 	for _, e := range entries {
-		info, err := c.Stat(e.Name)
-		if errdefs.IsNotFound(err) {
-			continue // it went meanwhile
+		if !e.whole {
+			info, err := c.Stat(e.Name)
+			if errdefs.IsNotFound(err) {
+				continue // it went meanwhile
+			}
+			if err != nil {
+				return nil, err
+			}
+			e.UUID, e.Event = info.UUID, info.Event
 		}
-		if err != nil {
-			return nil, err
-		}
-		e.UUID, e.Event = info.UUID, info.Event
-		known = append(known, e)
+		known = append(known, e.Entry)
 	}
 	return known, nil
 }
 
+// listEntry is an entry as the list has it, whole where the kernel is new
+// enough to say whether there is a uuid.
+type listEntry struct {
+	Entry
+	whole bool
+}
+
 // parseList reads struct dm_name_list records, each of which says how far the
 // next one is. A first device of 0 means that there is none.
-func parseList(data []byte, v Version) ([]Entry, error) {
+func parseList(data []byte) ([]listEntry, error) {
 	if len(data) < 8 || native.Uint64(data) == 0 {
 		return nil, nil
 	}
-	var entries []Entry
+	var entries []listEntry
 	for {
 		if len(data) <= listName {
 			return nil, fmt.Errorf("device %d of the list is cut off: %w", len(entries), errGarbled)
@@ -71,8 +71,8 @@ func parseList(data []byte, v Version) ([]Entry, error) {
 			}
 			record = data[:next]
 		}
-		e := Entry{Name: text(record[listName:]), Major: unix.Major(dev), Minor: unix.Minor(dev)}
-		e.readTail(record[min(len(record), align(listName+len(e.Name)+1)):], v)
+		e := listEntry{Entry: Entry{Name: text(record[listName:]), Major: unix.Major(dev), Minor: unix.Minor(dev)}}
+		e.readTail(record[min(len(record), align(listName+len(e.Name)+1)):])
 		entries = append(entries, e)
 		if next == 0 {
 			return entries, nil
@@ -83,15 +83,14 @@ func parseList(data []byte, v Version) ([]Entry, error) {
 
 // readTail reads what newer kernels put behind the name: the event number,
 // flags, and the uuid.
-func (e *Entry) readTail(tail []byte, v Version) {
-	if len(tail) < 4 || v.Before(eventInList) {
+func (e *listEntry) readTail(tail []byte) {
+	if len(tail) < 8 {
 		return
 	}
 	e.Event = native.Uint32(tail)
-	if len(tail) < 8 || v.Before(uuidInList) {
-		return
-	}
-	if native.Uint32(tail[4:])&unix.DM_NAME_LIST_FLAG_HAS_UUID != 0 {
+	flags := native.Uint32(tail[4:])
+	e.whole = flags&(unix.DM_NAME_LIST_FLAG_HAS_UUID|unix.DM_NAME_LIST_FLAG_DOESNT_HAVE_UUID) != 0
+	if flags&unix.DM_NAME_LIST_FLAG_HAS_UUID != 0 {
 		e.UUID = text(tail[8:])
 	}
 }
