@@ -36,6 +36,8 @@ type Subject struct {
 	// Held counts what the subject holds on disk or pool for snapshots, in
 	// any unit: it is compared with itself after everything was removed.
 	Held func(t testing.TB) int64
+	// Limit is the max-size in bytes that the size cases set; 0 is 64 MiB.
+	Limit int
 	// Patience is how long a call may take before it counts as stuck; 0 is
 	// 20 seconds.
 	Patience time.Duration
