@@ -11,6 +11,10 @@ import (
 // a crash midway leaves a device without a live table, which Remove removes.
 // Three ioctls; of a failure one more, after it.
 //
+// A target type that is used for the first time is loaded as a module. The
+// kernel loads few at once and fails the rest, so of a type that many devices
+// will be made of at the same moment ask for TargetVersion first.
+//
 // Errors: those of Create, Load and Resume. After AlreadyExists the device
 // that exists is as it was.
 func (c *Control) Activate(name, uuid string, readOnly bool, targets ...Target) (string, error) {

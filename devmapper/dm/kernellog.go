@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -36,54 +37,65 @@ func (c *Control) refused(name string, since int64, targets []Target, err error)
 	if statErr != nil {
 		return err
 	}
-	reasons := logged(since, fmt.Sprintf("%d:%d:", info.Major, info.Minor))
-	if len(reasons) == 0 {
+	reasons := logged(since, fmt.Sprintf("%d:%d", info.Major, info.Minor))
+	if reasons == nil {
 		return fmt.Errorf("%w (table: %s)", err, strings.Join(table, "; "))
 	}
 	return fmt.Errorf("%w (table: %s; the kernel's log: %s)", err, strings.Join(table, "; "), strings.Join(reasons, "; "))
 }
 
 // logged are the lines that device-mapper wrote to the kernel's log since the
-// moment, about the device or about none. None where the log cannot be read.
+// moment: those about the device, or else those about none, which may be
+// another call's of the same moment. None where the log cannot be read.
 func logged(since int64, device string) []string {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil
 	}
 	defer unix.Close(fd)
-	var reasons []string
+	var own, others []string
 	for record := make([]byte, 8<<10); ; {
 		n, err := unix.Read(fd, record)
-		switch {
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EPIPE): // EPIPE: lines were overwritten
+		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EPIPE) { // EPIPE: lines were overwritten
 			continue
-		case err != nil || n == 0:
-			return reasons
 		}
-		if line := reason(record[:n], since, device); line != "" {
-			reasons = append(reasons, line)
+		if err != nil || n == 0 {
+			break
+		}
+		line, number := reason(record[:n], since)
+		switch {
+		case line == "":
+		case number == device:
+			own = append(own, line)
+		case number == "" && !slices.Contains(others, line):
+			others = append(others, line)
 		}
 	}
+	if own != nil {
+		return own
+	}
+	return others
 }
 
 // reason is the text of one record of /dev/kmsg ("6,1234,5678901,-;text\n …")
-// that device-mapper wrote since the moment, about the device or about none.
-func reason(record []byte, since int64, device string) string {
+// where device-mapper wrote it since the moment, and the MAJOR:MINOR that it
+// is about, if any ("table: 253:0: linear: Device lookup failed").
+func reason(record []byte, since int64) (message, number string) {
 	prefix, line, _ := bytes.Cut(record, []byte(";"))
 	line, _, _ = bytes.Cut(line, []byte("\n"))
 	message, ours := strings.CutPrefix(string(line), "device-mapper: ")
 	if !ours {
-		return ""
+		return "", ""
 	}
 	var level, sequence, at int64
 	if n, _ := fmt.Sscanf(string(prefix), "%d,%d,%d", &level, &sequence, &at); n != 3 || at < since-slack {
-		return ""
+		return "", ""
 	}
 	_, about, _ := strings.Cut(message, ": ")
-	if number, _, found := strings.Cut(about, ": "); found && isNumber(number) && number+":" != device {
-		return "" // another device's
+	if number, _, found := strings.Cut(about, ": "); found && isNumber(number) {
+		return message, number
 	}
-	return message
+	return message, ""
 }
 
 // isNumber tells whether s is MAJOR:MINOR.
