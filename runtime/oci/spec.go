@@ -8,7 +8,6 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	ctrdoci "github.com/containerd/containerd/v2/pkg/oci"
@@ -161,7 +160,7 @@ func (c Container) security(ctx context.Context, client ctrdoci.Client, cc *cont
 		return nil
 	}
 	// After the capabilities: the profile depends on them.
-	return seccomp.WithDefaultProfile()(ctx, client, cc, s)
+	return defaultSeccomp(ctx, client, cc, s)
 }
 
 // seccomp is the container's profile, else the pod's, else the default.
