@@ -52,13 +52,38 @@ type Stdio struct{ In, Out, Err *os.File }
 // the child of the nearest subreaper when the runtime exits. It returns the
 // process's pid. The error carries the runtime's own words.
 func (r *Runtime) Run(ctx context.Context, id, bundle string, io Stdio) (int, error) {
+	failpoint.Hit("runtime.run.oci-run.before")
+	pid, err := r.make(ctx, id, bundle, io, "run", "--detach")
+	failpoint.Hit("runtime.run.oci-run.after")
+	return pid, err
+}
+
+// Create is Run up to the moment before the container's own program is
+// executed: its process waits for Start. Nothing of the image has run yet, so
+// that what the program needs, but its making does not, may still be missing.
+func (r *Runtime) Create(ctx context.Context, id, bundle string, io Stdio) (int, error) {
+	failpoint.Hit("runtime.run.oci-create.before")
+	pid, err := r.make(ctx, id, bundle, io, "create")
+	failpoint.Hit("runtime.run.oci-create.after")
+	return pid, err
+}
+
+// Start lets a container begin that Create made.
+func (r *Runtime) Start(ctx context.Context, id string) error {
+	failpoint.Hit("runtime.run.oci-start.before")
+	err := r.command(ctx, "", Stdio{}, "start", id)
+	failpoint.Hit("runtime.run.oci-start.after")
+	return err
+}
+
+// make runs a command of the runtime that makes a container, and returns the
+// pid of its process.
+func (r *Runtime) make(ctx context.Context, id, bundle string, io Stdio, command ...string) (int, error) {
 	pidFile := filepath.Join(bundle, "pid")
 	if err := os.Remove(pidFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
-	failpoint.Hit("runtime.run.oci-run.before")
-	err := r.command(ctx, bundle, io, "run", "--detach", "--bundle", bundle, "--pid-file", pidFile, id)
-	failpoint.Hit("runtime.run.oci-run.after")
+	err := r.command(ctx, bundle, io, append(command, "--bundle", bundle, "--pid-file", pidFile, id)...)
 	if err != nil {
 		return 0, err
 	}

@@ -115,6 +115,9 @@ func ptr[T any](v T) *T { return &v }
 // firstRun starts a container, or adopts it, or finds that it has ended.
 func (s *Supervisor) firstRun(ctx context.Context, c *corev1.Container) (*running, error) {
 	st := s.current(c.Name)
+	if s.ahead[c.Name] != nil {
+		return s.startUnlessStopped(ctx, c) // this very process makes it
+	}
 	switch st.State {
 	case pod.Terminated:
 		return nil, nil

@@ -13,60 +13,8 @@ import (
 
 	"github.com/varve-project/varve/internal/failpoint"
 	"github.com/varve-project/varve/runtime/image"
-	"github.com/varve-project/varve/runtime/pod"
 	"github.com/varve-project/varve/runtime/volume"
 )
-
-// prepared is a root file system in the making.
-type prepared struct {
-	done chan struct{}
-	img  image.Image
-	// bundle is true when the runtime's bundle is written as well.
-	bundle bool
-	err    error
-}
-
-// prepareAhead starts making the root of every container that has not run
-// yet.
-func (s *Supervisor) prepareAhead(ctx context.Context) {
-	for _, c := range s.rec.Containers() {
-		st := s.current(c.Name)
-		if st.State != pod.Waiting || st.Attempt > 0 {
-			continue
-		}
-		p := &prepared{done: make(chan struct{})}
-		s.rootfs[c.Name] = p
-		go func() {
-			defer close(p.done)
-			if p.img, p.err = s.makeRootfs(ctx, c, 0); p.err == nil && len(c.VolumeDevices) == 0 {
-				// All but devices is known before it is there.
-				p.err = s.writeBundle(ctx, c, p.img)
-				p.bundle = true
-			}
-		}()
-	}
-}
-
-// rootfsOf gives the root of a run: the one made ahead, or a new one.
-func (s *Supervisor) rootfsOf(ctx context.Context, c *corev1.Container, attempt int) (image.Image, error) {
-	if p := s.rootfs[c.Name]; p != nil && attempt == 0 {
-		select {
-		case <-p.done:
-			return p.img, p.err
-		case <-ctx.Done():
-			return image.Image{}, ctx.Err()
-		}
-	}
-	return s.makeRootfs(ctx, c, attempt)
-}
-
-// settleRootfs waits until no root is being made any more, so that a
-// teardown finds all there is.
-func (s *Supervisor) settleRootfs() {
-	for _, p := range s.rootfs {
-		<-p.done
-	}
-}
 
 // makeRootfs brings a container's image and mounts a fresh writable layer
 // over it. It may be repeated for the same run.

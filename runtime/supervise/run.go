@@ -42,7 +42,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return errors.Join(err, s.end(ctx, "StartError", err.Error()))
 		}
 	}
-	s.settleRootfs()
+	s.settleAhead(ctx)
 	if err := s.stopAdopted(ctx); err != nil {
 		s.journal.Note("stop", "", "%v", err)
 	}
@@ -56,11 +56,11 @@ func (s *Supervisor) live(ctx context.Context) error {
 	go s.stopWhenTold(ctx, lctx.Done())
 	if s.Status().Started.IsZero() {
 		if err := s.sandbox(lctx); err != nil {
-			return s.giveUp(err)
+			return s.giveUp(ctx, err)
 		}
 	}
 	if err := s.runInits(lctx); err != nil {
-		return s.giveUp(err)
+		return s.giveUp(ctx, err)
 	}
 	if s.stopping() {
 		return errStopped
@@ -74,15 +74,15 @@ func (s *Supervisor) live(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return s.giveUp(err)
+		return s.giveUp(ctx, err)
 	}
 	return nil
 }
 
 // giveUp ends the containers of a pod that cannot be started.
-func (s *Supervisor) giveUp(err error) error {
+func (s *Supervisor) giveUp(ctx context.Context, err error) error {
 	s.requestStop()
-	s.settleRootfs()
+	s.settleAhead(ctx)
 	return err
 }
 

@@ -17,10 +17,10 @@ import (
 	"github.com/varve-project/varve/runtime/volume"
 )
 
-// sandbox makes everything that the containers share. Root file systems of
-// the first containers are made meanwhile: nothing of one waits for the
-// other.
+// sandbox makes everything that the containers share. The first containers
+// are made meanwhile; they begin behind it.
 func (s *Supervisor) sandbox(ctx context.Context) error {
+	defer s.furnished.decide(false)
 	s.prepareAhead(ctx)
 	end := s.journal.Begin("sandbox", "")
 	return end(s.makeSandbox(ctx))
@@ -36,11 +36,7 @@ func (s *Supervisor) makeSandbox(ctx context.Context) error {
 	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.join(gctx) })
-	group.Go(s.shm)
-	for i := range s.rec.Pod.Spec.Volumes {
-		v := &s.rec.Pod.Spec.Volumes[i]
-		group.Go(func() error { return s.makeVolume(gctx, v) })
-	}
+	group.Go(func() error { return s.furnish(gctx) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -54,14 +50,41 @@ func (s *Supervisor) makeSandbox(ctx context.Context) error {
 	})
 }
 
+// furnish makes what containers have mounted, at once.
+func (s *Supervisor) furnish(ctx context.Context) error {
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(s.shm)
+	for i := range s.rec.Pod.Spec.Volumes {
+		v := &s.rec.Pod.Spec.Volumes[i]
+		group.Go(func() error { return s.makeVolume(gctx, v) })
+	}
+	err := group.Wait()
+	s.furnished.decide(err == nil)
+	return err
+}
+
 func (s *Supervisor) folders() error {
 	for _, dir := range []string{s.paths.State, s.paths.Etc(""), s.paths.Volume(""), s.runtime.Root} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("pod %s: %w", s.rec.Key, err)
 		}
 	}
+	for _, name := range etcFiles {
+		f, err := os.OpenFile(s.paths.Etc(name), os.O_CREATE|os.O_WRONLY, 0o644)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("pod %s: make its /etc/%s: %w", s.rec.Key, name, err)
+		}
+	}
 	return nil
 }
+
+// etcFiles are put over those of the containers' roots. They are made empty,
+// for containers to be made with, and filled in place when the network has
+// spoken: a file renamed over them would not be the one in the containers.
+var etcFiles = []string{"hosts", "hostname", "resolv.conf"}
 
 func (s *Supervisor) pins() network.Pins {
 	return network.Pins{Net: s.paths.NetNS, IPC: s.paths.NS("ipc"), UTS: s.paths.NS("uts")}
@@ -169,7 +192,7 @@ func (s *Supervisor) emptyDir(v *corev1.Volume) string {
 	return filepath.Join(s.paths.EmptyDirs, v.Name)
 }
 
-// etc writes the files that are put over those of the containers' roots.
+// etc fills etcFiles.
 func (s *Supervisor) etc() error {
 	spec := &s.rec.Pod.Spec
 	resolv, err := network.ResolvConf(spec, s.dns)

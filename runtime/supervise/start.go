@@ -37,6 +37,27 @@ func (s *Supervisor) startContainer(ctx context.Context, c *corev1.Container) (*
 }
 
 func (s *Supervisor) start(ctx context.Context, c *corev1.Container, attempt int, img image.Image) (*running, error) {
+	r := s.take(c.Name, attempt)
+	var err error
+	if r == nil {
+		r, err = s.launch(ctx, c, attempt, img, s.runtime.Run)
+	} else if err = s.runtime.Start(ctx, s.rec.ContainerID(c.Name)); err != nil {
+		err = errors.Join(fmt.Errorf("container %q: %w", c.Name, err), s.discard(ctx, c.Name, r))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, s.container(c.Name, func(st *pod.ContainerStatus) {
+		st.State, st.Pid, st.StartTicks = pod.Running, r.proc.Pid, r.proc.StartTicks
+		st.Started, st.Finished, st.ExitCode = time.Now().UTC(), time.Time{}, nil
+		st.Ready = c.ReadinessProbe == nil && c.StartupProbe == nil && !s.inits[c.Name]
+	})
+}
+
+// launch has the OCI runtime make a run, by its Run or its Create.
+func (s *Supervisor) launch(ctx context.Context, c *corev1.Container, attempt int, img image.Image,
+	run func(ctx context.Context, id, bundle string, io oci.Stdio) (int, error),
+) (*running, error) {
 	err := s.container(c.Name, func(st *pod.ContainerStatus) {
 		st.State, st.Reason, st.Message, st.ImageID = pod.Starting, "", "", img.Target.Digest.String()
 		st.NextStart = time.Time{}
@@ -44,7 +65,7 @@ func (s *Supervisor) start(ctx context.Context, c *corev1.Container, attempt int
 	if err != nil {
 		return nil, err
 	}
-	if p := s.rootfs[c.Name]; p == nil || attempt > 0 || !p.bundle {
+	if a := s.ahead[c.Name]; a == nil || attempt > 0 || !a.bundle {
 		if err := s.writeBundle(ctx, c, img); err != nil {
 			return nil, err
 		}
@@ -53,8 +74,7 @@ func (s *Supervisor) start(ctx context.Context, c *corev1.Container, attempt int
 	if err != nil {
 		return nil, err
 	}
-	id := s.rec.ContainerID(c.Name)
-	pid, err := s.runtime.Run(ctx, id, s.paths.Bundle(c.Name), stdio)
+	pid, err := run(ctx, s.rec.ContainerID(c.Name), s.paths.Bundle(c.Name), stdio)
 	err = errors.Join(err, closeStdio(stdio))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("container %q: %w", c.Name, err), out.finish())
@@ -67,12 +87,7 @@ func (s *Supervisor) start(ctx context.Context, c *corev1.Container, attempt int
 	if err != nil {
 		return nil, errors.Join(err, out.finish())
 	}
-	r := &running{proc: proc, child: true, out: out}
-	return r, s.container(c.Name, func(st *pod.ContainerStatus) {
-		st.State, st.Pid, st.StartTicks = pod.Running, proc.Pid, proc.StartTicks
-		st.Started, st.Finished, st.ExitCode = time.Now().UTC(), time.Time{}, nil
-		st.Ready = c.ReadinessProbe == nil && c.StartupProbe == nil && !s.inits[c.Name]
-	})
+	return &running{proc: proc, child: true, out: out}, nil
 }
 
 func (s *Supervisor) writeBundle(ctx context.Context, c *corev1.Container, img image.Image) error {
@@ -83,7 +98,7 @@ func (s *Supervisor) writeBundle(ctx context.Context, c *corev1.Container, img i
 		Shm:         s.paths.Shm(),
 		CgroupsPath: filepath.Join(s.rec.CgroupPath(), c.Name),
 	}
-	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
+	for _, name := range etcFiles {
 		in.Files = append(in.Files, oci.Mount{Source: s.paths.Etc(name), Destination: "/etc/" + name})
 	}
 	for _, m := range c.VolumeMounts {

@@ -46,9 +46,10 @@ type Supervisor struct {
 	// leaving counts the commands of probes that were given up.
 	leaving sync.WaitGroup
 
-	// rootfs has one entry per container whose first root is being made
-	// ahead of its turn; read-only once the sandbox starts.
-	rootfs map[string]*prepared
+	// ahead has one entry per container whose first run is being made ahead
+	// of its turn; read-only once the sandbox starts.
+	ahead     map[string]*ahead
+	furnished furnished
 	// dns is what the network said of name servers.
 	dns types.DNS
 	// inits are the names of the init containers.
@@ -66,7 +67,8 @@ func Open(ctx context.Context, cfg config.Config, rec *pod.Record, listen func(p
 	s := &Supervisor{
 		cfg: made, store: store, rec: rec, paths: store.Paths(rec),
 		net: network.New(made), volumes: volume.Open(made),
-		stop: make(chan struct{}), rootfs: map[string]*prepared{}, inits: map[string]bool{}, killed: map[string]int{},
+		furnished: furnished{decided: make(chan struct{})},
+		stop:      make(chan struct{}), ahead: map[string]*ahead{}, inits: map[string]bool{}, killed: map[string]int{},
 	}
 	for _, c := range rec.Pod.Spec.InitContainers {
 		s.inits[c.Name] = true
