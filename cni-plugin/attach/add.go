@@ -171,9 +171,17 @@ func (s *session) effect(l *ipam.Lease, pod *link.Pod) (*current.Result, error) 
 		defer failpoint.Hit("cni.add.flows.after")
 		return rules.ForgetStale(*fx.Rules)
 	})
+	pass := behind(func() error {
+		if fx.Rules == nil {
+			return nil
+		}
+		return s.passForward(s.installed)
+	})
 	res, err := s.links(l, fx, pod)
-	if forgetErr := forget(); err == nil {
-		err = forgetErr
+	for _, wait := range []func() error{forget, pass} {
+		if waitErr := wait(); err == nil {
+			err = waitErr
+		}
 	}
 	if err != nil {
 		return nil, err

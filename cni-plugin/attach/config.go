@@ -28,6 +28,9 @@ type Config struct {
 	PortIsolation    bool
 	DAD              bool
 
+	// ForwardRule: foreign chains that drop forwarded packets get our rule.
+	ForwardRule bool
+
 	IPMasq         bool
 	MasqExceptions []netip.Prefix
 

@@ -54,6 +54,11 @@ func (s *session) dismantle() (stays []string, err error) {
 	if !done {
 		stays = append(stays, "packet rules: pods of another network have some")
 	}
+	if done {
+		if err := s.withdrawForward(); err != nil {
+			return stays, err
+		}
+	}
 	failpoint.Hit("cni.dismantle.bridge.before")
 	why, err := s.host.DeleteBridge(s.config.Bridge)
 	failpoint.Hit("cni.dismantle.bridge.after")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/varve-project/varve/cni-plugin/firewall"
 	"github.com/varve-project/varve/cni-plugin/ipam"
 	"github.com/varve-project/varve/cni-plugin/link"
 	"github.com/varve-project/varve/cni-plugin/rules"
@@ -42,6 +43,9 @@ func (e *Engine) Doctor(dataDir string) (finding.List, error) {
 		return nil, err
 	}
 	if err := d.orphanRules(); err != nil {
+		return nil, err
+	}
+	if err := d.forwardDrops(); err != nil {
 		return nil, err
 	}
 	d.found.Sort()
@@ -158,18 +162,6 @@ func (d *doctor) orphanRules() error {
 		return err
 	}
 	defer t.Close()
-	drops, err := t.ForwardDrops()
-	if err != nil {
-		return err
-	}
-	for _, chain := range drops {
-		d.found = append(d.found, finding.Finding{
-			ID: "cni.forward.drop", Severity: finding.Warning, Object: chain,
-			Text:    fmt.Sprintf("The nftables chain %s drops forwarded packets that no rule of its own accepts.", chain),
-			Meaning: "Unless it has a rule for the pods' bridge, they reach neither other machines nor, with br_netfilter, each other, and nobody reaches their host ports.",
-			Remedy:  fmt.Sprintf("If it has none: nft insert rule %s iifname BRIDGE accept, and the same with oifname.", chain),
-		})
-	}
 	elements, err := t.Elements()
 	if err != nil {
 		return err
@@ -186,6 +178,32 @@ func (d *doctor) orphanRules() error {
 		})
 	}
 	return nil
+}
+
+// forwardDrops reports foreign chains that drop by default, without our rule.
+func (d *doctor) forwardDrops() error {
+	w, err := firewall.Open(nil)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	drops, err := w.Drops(true)
+	for _, c := range drops {
+		if c.Open {
+			continue
+		}
+		remedy := "The next ADD puts a rule there that lets the pods' packets pass (unless forwardRule is \"none\": then allow the pods' subnet there)."
+		if c.Blocked != "" {
+			remedy = "No rule can be put there: " + c.Blocked
+		}
+		d.found = append(d.found, finding.Finding{
+			ID: "cni.forward.drop", Severity: finding.Warning, Object: c.Chain,
+			Text:    fmt.Sprintf("The chain %s drops forwarded packets that no rule of its own accepts, and has no rule for the pods.", c.Chain),
+			Meaning: "Pods reach neither other machines nor, with br_netfilter, each other, and nobody outside reaches their host ports.",
+			Remedy:  remedy,
+		})
+	}
+	return err
 }
 
 // Reclaim frees the dead leases and withheld addresses of a network and

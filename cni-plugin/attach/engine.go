@@ -41,6 +41,8 @@ type session struct {
 	host   *link.Host
 	stamp  int64
 	table  *rules.Table // opened by the first that needs it
+	// installed: this call has written the table, which was not there.
+	installed bool
 }
 
 // open makes the session of a call. Close it.

@@ -81,6 +81,7 @@ func (s *session) install(t *rules.Table, p *rules.Pod) error {
 			}
 		}
 	}
+	s.installed = true
 	return t.Install(pods)
 }
 

@@ -128,5 +128,6 @@ var Keys = []KeyInfo{
 	{"egressBurst", "bandwidth", Served, "see `ingressRate`"},
 
 	{"masqExceptions", "varve", Served, "list of CIDRs that are reached without masquerading"},
+	{"forwardRule", "varve", Served, "`auto`, the default: a foreign FORWARD chain that drops by default gets one rule for the pods; `none`: it is left as it is"},
 	{"daemon", "varve", Refused, "varve-netd is not there yet: configure the network here"},
 }

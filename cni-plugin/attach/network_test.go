@@ -31,6 +31,7 @@ type network struct {
 	conf    map[string]any
 	cni     *libcni.CNIConfig
 	env     []string
+	hide    []string // folders that the plug-in does not see
 }
 
 // newNetwork configures a dual-stack network; change edits the plug-in's
@@ -212,6 +213,10 @@ func (n *network) call(command, id, netns string, extra map[string]any) ([]byte,
 
 func (n *network) raw(command, id, netns string, stdin []byte) ([]byte, error) {
 	cmd := exec.Command(binary)
+	if n.hide != nil {
+		script := "for d in " + strings.Join(n.hide, " ") + "; do /bin/mount -t tmpfs none $d; done; exec " + binary
+		cmd = exec.Command("/usr/bin/unshare", "-m", "/bin/sh", "-ec", script)
+	}
 	cmd.Env = append([]string{"CNI_COMMAND=" + command, "CNI_CONTAINERID=" + id, "CNI_NETNS=" + netns, "CNI_IFNAME=eth0", "CNI_PATH=" + pluginDir}, n.env...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	return cmd.Output()

@@ -54,6 +54,7 @@ type wire struct {
 	MarkMasqBit    *int     `json:"markMasqBit"`
 	Backend        string   `json:"backend"`
 	MasqExceptions []string `json:"masqExceptions"`
+	ForwardRule    string   `json:"forwardRule"`
 	Limits
 }
 
@@ -180,6 +181,13 @@ func parseLinks(c *Config, w *wire) error {
 	}
 	if b := w.IPMasqBackend; b != "" && b != "nftables" {
 		return fail(types.ErrUnsupportedField, "ipMasqBackend %q: not supported: set it to \"nftables\" or remove it", b)
+	}
+	switch w.ForwardRule {
+	case "", "auto":
+		c.ForwardRule = true
+	case "none":
+	default:
+		return fail(types.ErrInvalidNetworkConfig, "forwardRule %q: want \"auto\" or \"none\"", printable(w.ForwardRule))
 	}
 	for i, text := range w.MasqExceptions {
 		p, err := netip.ParsePrefix(text)

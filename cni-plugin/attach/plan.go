@@ -27,7 +27,7 @@ func (s *session) planned(l *ipam.Lease) effects {
 	if c.Limits.EgressRate > 0 {
 		fx.IFB = ifbName(l.Key)
 	}
-	if !c.IPMasq && len(c.Ports) == 0 || len(l.Addresses) == 0 {
+	if !c.IPMasq && len(c.Ports) == 0 && !c.IsGateway || len(l.Addresses) == 0 {
 		return fx
 	}
 	p := &rules.Pod{

@@ -10,8 +10,8 @@ import (
 )
 
 // Status says whether an ADD would find what it needs: nil, or 50 with the
-// reason. Runtimes ask every few seconds, so it opens one socket, looks one
-// link up, and writes nothing.
+// reason. Runtimes ask every few seconds, so it looks one
+// link up, and where the known firewalls have their chains, and writes nothing.
 func (e *Engine) Status(call Call) error {
 	c, err := Parse(call.Stdin, "")
 	if err != nil {
@@ -27,7 +27,7 @@ func (e *Engine) Status(call Call) error {
 	defer host.Close()
 	br, err := host.ByName(c.Bridge)
 	if errors.Is(err, link.ErrNotFound) {
-		return nil // the first ADD makes it
+		return forwardStatus(c) // the first ADD makes it
 	}
 	if err != nil {
 		return fail(types.ErrPluginNotAvailable, "%v", err)
@@ -35,7 +35,7 @@ func (e *Engine) Status(call Call) error {
 	if br.Type() != "bridge" {
 		return fail(types.ErrPluginNotAvailable, "bridge %s: a link of this name exists and is a %s: name another, or remove it", c.Bridge, br.Type())
 	}
-	return nil
+	return forwardStatus(c)
 }
 
 // writable asks about dir, or about the nearest folder above it that exists.

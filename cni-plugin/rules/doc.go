@@ -9,6 +9,8 @@
 //	                 from the gateway's address (see loopback.go)
 //	prerouting       dstnat - 10: to one of the host's addresses? then hostports
 //	output           dstnat - 10: the same for the host's own packets
+//	forward          filter - 10: from a pod, an answer to one, or rewritten to
+//	                 lead to one: mark for the foreign chains that drop
 //	hostports        address and port looked up: mark, rewrite the destination
 //	postrouting      srcnat - 10: marked? then marked; from a pod? its network's
 //	marked           by pod; from a gateway's address: masquerade
@@ -24,3 +26,8 @@ package rules
 const MarkBit = 13
 
 const mark = 1 << MarkBit
+
+// ForwardBit is the bit of the packet mark by which a foreign FORWARD chain
+// that drops by default knows what to accept (cni-plugin/firewall): what a pod
+// sends, what answers it, and what was sent to a published port or service.
+const ForwardBit = 12

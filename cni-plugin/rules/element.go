@@ -52,6 +52,7 @@ func (p Pod) elements(n *named) []placed {
 	for k, a := range p.Addresses {
 		i := family(a)
 		add(n.pods[i], nftables.SetElement{Key: a.AsSlice(), VerdictData: &expr.Verdict{Kind: expr.VerdictJump, Chain: p.Net.chain()}}, nil)
+		add(n.local[i], nftables.SetElement{Key: a.AsSlice()}, nil)
 		if v := p.policy(); v != nil && len(p.Ports) > 0 {
 			add(n.policy[i], nftables.SetElement{Key: a.AsSlice(), VerdictData: v}, nil)
 		}

@@ -16,6 +16,9 @@ const (
 	quarter = unix.NFT_REG32_00
 )
 
+// statusDNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
+const statusDNAT = 1 << 5
+
 // match is a rule under construction, one statement after the other.
 type match []expr.Any
 
@@ -85,14 +88,8 @@ func (m match) dnat(set *nftables.Set, v4 bool) match {
 	if v4 {
 		family, port = unix.NFPROTO_IPV4, quarter+1
 	}
-	bit := binaryutil.NativeEndian.PutUint32(mark)
-	rest := binaryutil.NativeEndian.PutUint32(^uint32(mark))
-	return append(m,
-		&expr.Lookup{SourceRegister: reg1, DestRegister: reg1, IsDestRegSet: true, SetName: set.Name, SetID: set.ID},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg4},
-		&expr.Bitwise{SourceRegister: reg4, DestRegister: reg4, Len: 4, Mask: rest, Xor: bit},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg4, SourceRegister: true},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: family, RegAddrMin: reg1, RegProtoMin: port})
+	m = append(m, &expr.Lookup{SourceRegister: reg1, DestRegister: reg1, IsDestRegSet: true, SetName: set.Name, SetID: set.ID})
+	return append(m.setMark(mark), &expr.NAT{Type: expr.NATTypeDestNAT, Family: family, RegAddrMin: reg1, RegProtoMin: port})
 }
 
 // verdictOf looks an address up in a verdict map and does what it says.
@@ -101,9 +98,24 @@ func (m match) verdictOf(set *nftables.Set, v4, source bool) match {
 		&expr.Lookup{SourceRegister: reg1, DestRegister: unix.NFT_REG_VERDICT, IsDestRegSet: true, SetName: set.Name, SetID: set.ID})
 }
 
-// fromAny matches packets whose source is in a set.
-func (m match) fromAny(set *nftables.Set, v4 bool) match {
-	return append(m.family(v4).addr(v4, true, reg1), &expr.Lookup{SourceRegister: reg1, SetName: set.Name, SetID: set.ID})
+// addressIn matches packets whose source or destination is in a set.
+func (m match) addressIn(set *nftables.Set, v4, source bool) match {
+	return append(m.family(v4).addr(v4, source, reg1), &expr.Lookup{SourceRegister: reg1, SetName: set.Name, SetID: set.ID})
+}
+
+// conntrack matches packets of a connection that has one of these bits.
+func (m match) conntrack(key expr.CtKey, bits uint32) match {
+	return append(m, &expr.Ct{Key: key, Register: reg1},
+		&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(bits), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: make([]byte, 4)})
+}
+
+// setMark adds bits to the packet's mark.
+func (m match) setMark(bits uint32) match {
+	return append(m, &expr.Meta{Key: expr.MetaKeyMARK, Register: reg4},
+		&expr.Bitwise{SourceRegister: reg4, DestRegister: reg4, Len: 4,
+			Mask: binaryutil.NativeEndian.PutUint32(^bits), Xor: binaryutil.NativeEndian.PutUint32(bits)},
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: reg4, SourceRegister: true})
 }
 
 func (m match) masquerade() match { return append(m, &expr.Counter{}, &expr.Masq{}) }

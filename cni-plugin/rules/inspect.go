@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,8 +53,8 @@ func (t *Table) Elements() ([]Element, error) {
 	n := sets()
 	var out []Element
 	for _, s := range n.all() {
-		if s == n.gateways[0] || s == n.gateways[1] || s == n.loAny[0] || s == n.loAny[1] || s == n.loHost[0] || s == n.loHost[1] {
-			continue // by the gateway's address, and beside those by the pod's
+		if s == n.gateways[0] || s == n.gateways[1] || s == n.local[0] || s == n.local[1] || s == n.loAny[0] || s == n.loAny[1] || s == n.loHost[0] || s == n.loHost[1] {
+			continue // by the gateway's address, or beside those by the pod's
 		}
 		have, err := t.dump(s)
 		if err != nil {
@@ -96,7 +95,7 @@ func (t *Table) Check() error {
 	if err != nil {
 		return fmt.Errorf("nftables: list chains: %w", err)
 	}
-	want := map[string]bool{"hostports": true, "masq-all": true, "marked": true, "lo-out": true, "lo-in": true, lo6Out: true, lo6In: true, "prerouting": true, "output": true, "postrouting": true}
+	want := map[string]bool{"hostports": true, "masq-all": true, "marked": true, "lo-out": true, "lo-in": true, lo6Out: true, lo6In: true, "prerouting": true, "forward": true, "output": true, "postrouting": true}
 	for _, c := range chains {
 		if c.Table.Name != TableName || !want[c.Name] {
 			continue
@@ -113,33 +112,4 @@ func (t *Table) Check() error {
 		return fmt.Errorf("chain %s has no rules: %w", name, ErrNotInstalled)
 	}
 	return nil
-}
-
-// ForwardDrops names the chains of other tables that drop forwarded packets
-// unless a rule of theirs accepts them. No accept here can override that.
-func (t *Table) ForwardDrops() ([]string, error) {
-	chains, err := t.conn.ListChains()
-	if err != nil {
-		return nil, fmt.Errorf("nftables: list chains: %w", err)
-	}
-	var out []string
-	for _, c := range chains {
-		drops := c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop
-		if drops && c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward {
-			out = append(out, fmt.Sprintf("%s %s %s", familyName(c.Table.Family), c.Table.Name, c.Name))
-		}
-	}
-	return out, nil
-}
-
-func familyName(f nftables.TableFamily) string {
-	switch f {
-	case nftables.TableFamilyIPv4:
-		return "ip"
-	case nftables.TableFamilyIPv6:
-		return "ip6"
-	case nftables.TableFamilyINet:
-		return "inet"
-	}
-	return fmt.Sprintf("family %d", f)
 }

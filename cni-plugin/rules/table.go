@@ -47,6 +47,7 @@ type named struct {
 	// [0] is IPv4, [1] is IPv6.
 	pods, policy, any, host [2]*nftables.Set
 	loAny, loHost, gateways [2]*nftables.Set
+	local                   [2]*nftables.Set // the pods' addresses
 }
 
 func sets() *named {
@@ -63,6 +64,7 @@ func sets() *named {
 			KeyType: nftables.MustConcatSetType(append([]nftables.SetDatatype{addr}, port...)...), DataType: target}
 		n.loAny[i] = &nftables.Set{Table: table, Name: "lo-any" + suffix, IsMap: true, Concatenation: true, KeyType: n.any[i].KeyType, DataType: addr}
 		n.loHost[i] = &nftables.Set{Table: table, Name: "lo-host" + suffix, IsMap: true, Concatenation: true, KeyType: n.host[i].KeyType, DataType: addr}
+		n.local[i] = &nftables.Set{Table: table, Name: "local" + suffix, KeyType: addr}
 		n.gateways[i] = &nftables.Set{Table: table, Name: "gateways" + suffix, KeyType: addr}
 	}
 	return n
@@ -74,7 +76,7 @@ func sets() *named {
 func (n *named) all() []*nftables.Set {
 	var out []*nftables.Set
 	for i := range n.pods {
-		out = append(out, n.pods[i], n.policy[i], n.any[i], n.host[i], n.loAny[i], n.loHost[i])
+		out = append(out, n.pods[i], n.policy[i], n.any[i], n.host[i], n.loAny[i], n.loHost[i], n.local[i])
 	}
 	return append(out, n.gateways[:]...)
 }
@@ -107,7 +109,7 @@ func (t *Table) Install(pods []Pod) error {
 			return fmt.Errorf("nftables set %s: %w", s.Name, err)
 		}
 		v4 := i == 0
-		t.rule(&nftables.Chain{Table: table, Name: "marked"}, match{}.fromAny(s, v4).masquerade())
+		t.rule(&nftables.Chain{Table: table, Name: "marked"}, match{}.addressIn(s, v4, true).masquerade())
 	}
 	nets := map[string]bool{}
 	for _, p := range pods {
@@ -153,6 +155,13 @@ func (t *Table) chains(n *named) {
 		}
 		t.rule(hostports, match{}.family(v4).addr(v4, false, reg1).portKey(size).dnat(n.host[i], v4))
 		t.rule(hostports, match{}.family(v4).portKey(0).dnat(n.any[i], v4))
+	}
+	forward := base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter-10)
+	for i, s := range n.local {
+		v4 := i == 0
+		t.rule(forward, match{}.addressIn(s, v4, true).setMark(1<<ForwardBit))
+		t.rule(forward, match{}.addressIn(s, v4, false).conntrack(expr.CtKeySTATE, expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED).setMark(1<<ForwardBit))
+		t.rule(forward, match{}.addressIn(s, v4, false).conntrack(expr.CtKeySTATUS, statusDNAT).setMark(1<<ForwardBit))
 	}
 	t.rule(postrouting, match{}.marked().verdict(expr.VerdictJump, marked.Name))
 	t.rule(all, match{}.masquerade())
