@@ -11,9 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kvmTimeout is how long a boot with KVM may take before it is given up: where
+// defaultKVM is how long a boot with KVM may take before it is given up: where
 // KVM works, one takes two or three seconds.
-const kvmTimeout = 20 * time.Second
+const defaultKVM = 20 * time.Second
+
+// kvmDevice is what KVM is asked for by.
+var kvmDevice = "/dev/kvm"
 
 // tryAccelerators boots with the accelerator asked for. With AccelAuto that is
 // KVM once, and emulation where KVM does not lead to a running guest (there
@@ -23,7 +26,7 @@ func (m *Machine) tryAccelerators(ctx context.Context) (*session, error) {
 	if accel == AccelAuto {
 		accel = AccelTCG
 		if reason := m.withoutKVM(); reason == "" {
-			session, err := m.startWithin(ctx, AccelKVM, min(kvmTimeout, m.options.BootTimeout))
+			session, err := m.startWithin(ctx, AccelKVM, m.options.KVMTimeout)
 			if err == nil || ctx.Err() != nil {
 				return session, err
 			}
@@ -44,8 +47,8 @@ func (m *Machine) noKVM() string { return filepath.Join(m.options.Cache, "no-kvm
 
 // withoutKVM says why KVM need not be tried, or "".
 func (m *Machine) withoutKVM() string {
-	if err := unix.Access("/dev/kvm", unix.R_OK|unix.W_OK); err != nil {
-		return "/dev/kvm: " + err.Error()
+	if err := unix.Access(kvmDevice, unix.R_OK|unix.W_OK); err != nil {
+		return kvmDevice + ": " + err.Error()
 	}
 	note, err := os.ReadFile(m.noKVM())
 	if err != nil {

@@ -11,7 +11,7 @@
 //
 // which runs in the guest as root, in the same working directory and with the
 // same environment; its standard output, standard error and exit status are
-// the command's own. So `go test -exec 'bin/vm run --disk 4G --' ./devmapper/…`
+// the command's own. So `go test -exec "$PWD/bin/vm run --disk 4G --" ./devmapper/…`
 // runs any test package there. Disks are /dev/vda, /dev/vdb and so on, in order, sparse
 // and empty. A --share is writable from inside. Exit status 125 means that the
 // machine itself failed: it did not boot, hung past its timeout, or died; the

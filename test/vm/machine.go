@@ -2,12 +2,9 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -126,13 +123,13 @@ func (m *Machine) PowerCut() {
 // Reboot ends what runs (processes get SIGTERM, three seconds and SIGKILL),
 // unmounts disks, powers off and boots again with the same disks. Everything
 // that lives in the guest's memory (/tmp, /run, /var, changes to its root) is
-// new. After a PowerCut it only boots.
+// new. A machine that is off or died only boots.
 func (m *Machine) Reboot(ctx context.Context) error {
 	m.mu.Lock()
 	session := m.session
 	m.session = nil
 	m.mu.Unlock()
-	if session != nil {
+	if session != nil && session.alive() {
 		if err := session.shutDown(ctx); err != nil {
 			return err
 		}
@@ -156,91 +153,6 @@ func (m *Machine) Close() {
 	m.disks, m.initrd = nil, nil
 }
 
-// complete fills in the defaults and refuses what cannot be.
-func (o Options) complete() (Options, error) {
-	if o.Log == nil {
-		o.Log = func(string) {}
-	}
-	if o.Memory == 0 {
-		o.Memory = defaultMemory
-	}
-	if o.CPUs == 0 {
-		o.CPUs = defaultCPUs
-	}
-	if o.BootTimeout == 0 {
-		o.BootTimeout = defaultBoot
-	}
-	if o.Cgroup == "" {
-		o.Cgroup = "v2"
-	}
-	if o.Accel == "" {
-		o.Accel = AccelAuto
-	}
-	if err := o.check(); err != nil {
-		return o, err
-	}
-	for i, dir := range o.Shares {
-		clean, err := folder(dir)
-		if err != nil {
-			return o, fmt.Errorf("share %s: %w", dir, err)
-		}
-		o.Shares[i] = clean
-	}
-	return o.locate()
-}
-
-func (o Options) check() error {
-	switch {
-	case o.Memory < 256<<20:
-		return fmt.Errorf("memory %d bytes: the guest needs at least 256 MiB", o.Memory)
-	case o.CPUs < 1:
-		return fmt.Errorf("cpus %d: at least 1", o.CPUs)
-	case o.Cgroup != "v1" && o.Cgroup != "v2":
-		return fmt.Errorf("cgroup %q: v1 or v2", o.Cgroup)
-	case o.Accel != AccelAuto && o.Accel != AccelKVM && o.Accel != AccelTCG:
-		return fmt.Errorf("accel %q: auto, kvm or tcg", o.Accel)
-	case len(o.Disks) > 20:
-		return fmt.Errorf("%d disks: at most 20 have a slot", len(o.Disks))
-	}
-	return nil
-}
-
-// locate finds the program and the cache in the repository.
-func (o Options) locate() (Options, error) {
-	if o.Program != "" && o.Cache != "" {
-		return o, nil
-	}
-	root, err := repository()
-	if err != nil {
-		return o, err
-	}
-	if o.Program == "" {
-		o.Program = filepath.Join(root, "bin", "vm")
-	}
-	if o.Cache == "" {
-		o.Cache = filepath.Join(root, "build", "vm")
-	}
-	if _, err := os.Stat(o.Program); err != nil {
-		return o, fmt.Errorf("%w; run: make vm", err)
-	}
-	return o, nil
-}
-
-func folder(path string) (string, error) {
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return "", err
-	}
-	if !info.IsDir() {
-		return "", errors.New("not a folder")
-	}
-	return filepath.EvalSymlinks(path)
-}
-
 // memoryFile returns a file without a name that holds data.
 func memoryFile(name string, data []byte) (*os.File, error) {
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
@@ -254,6 +166,3 @@ func memoryFile(name string, data []byte) (*os.File, error) {
 	}
 	return f, nil
 }
-
-// offTimeout bounds an orderly power-off.
-const offTimeout = time.Minute

@@ -37,6 +37,9 @@ type Options struct {
 	Accel string
 	// BootTimeout is how long a boot may take; 0 is two minutes.
 	BootTimeout time.Duration
+	// KVMTimeout is how long AccelAuto tries KVM; 0 is 20 seconds. That KVM
+	// failed is remembered in Cache, so the next boots do not try again.
+	KVMTimeout time.Duration
 	// Console gets what the guest's console says, as it says it; nil drops it.
 	// The end of it is kept in any case, for Machine.Console.
 	Console io.Writer

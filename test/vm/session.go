@@ -27,6 +27,9 @@ type session struct {
 // console, what it hangs in.
 const dyingWait = 3 * time.Second
 
+// offTimeout bounds an orderly power-off.
+const offTimeout = time.Minute
+
 // dial waits for the agent's first frames.
 func dial(ctx context.Context, q *qemu, c *console, setup wire.Setup) (*session, error) {
 	s := &session{qemu: q, conn: wire.NewConn(q.port), console: c, running: map[uint32]*run{}, ended: make(chan struct{}), followed: make(chan struct{})}
@@ -136,6 +139,13 @@ func (s *session) end(cause error) {
 	close(s.ended)
 }
 
+// alive says whether the machine still runs.
+func (s *session) alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause == nil
+}
+
 // failure is the error for whoever waited for something when it ended.
 func (s *session) failure() error {
 	s.mu.Lock()
@@ -180,4 +190,3 @@ func (m *Machine) start(ctx context.Context, accel string) (*session, error) {
 	}
 	return dial(ctx, q, &m.console, m.setup())
 }
-

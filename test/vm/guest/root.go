@@ -77,8 +77,8 @@ func above(lower, target, name string) error {
 
 // freshDirs covers what belongs to the machine's own running programs.
 func freshDirs(wire.Setup) error {
-	tmpfs := func(dir, mode string) mount {
-		return mount{"tmpfs", rootDir + dir, "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "size=75%,mode=" + mode}
+	tmpfs := func(dir, mode string, flags uintptr) mount {
+		return mount{"tmpfs", rootDir + dir, "tmpfs", flags, "size=75%,mode=" + mode}
 	}
 	const plain = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	err := plan{
@@ -86,10 +86,12 @@ func freshDirs(wire.Setup) error {
 		{"sysfs", rootDir + "/sys", "sysfs", plain, ""},
 		{"devtmpfs", rootDir + "/dev", "devtmpfs", unix.MS_NOSUID, "mode=0755"},
 		{"devpts", rootDir + "/dev/pts", "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666"},
-		tmpfs("/dev/shm", "1777"),
-		tmpfs("/run", "0755"),
-		tmpfs("/tmp", "1777"),
-		tmpfs("/var", "0755"),
+		tmpfs("/dev/shm", "1777", unix.MS_NOSUID|unix.MS_NODEV),
+		tmpfs("/run", "0755", unix.MS_NOSUID|unix.MS_NODEV),
+		// No flags: on a disk, where these usually are, they have none, and
+		// root file systems with devices are unpacked here.
+		tmpfs("/tmp", "1777", 0),
+		tmpfs("/var", "0755", 0),
 		{"mqueue", rootDir + "/dev/mqueue", "mqueue", plain, ""},
 	}.do()
 	if err != nil {
@@ -118,13 +120,37 @@ func freshDirs(wire.Setup) error {
 	return nil
 }
 
-// keep shows host folders below the fresh ones: a test binary in /tmp, the
-// working directory of a clone there.
+// keep shows host folders and files below the fresh ones: a test binary in
+// /tmp, the working directory of a clone there.
 func keep(setup wire.Setup) error {
-	for i, dir := range setup.Keep {
-		if err := above(hostDir+dir, rootDir+dir, fmt.Sprintf("keep%d", i)); err != nil {
+	for i, path := range setup.Keep {
+		info, err := os.Stat(hostDir + path)
+		if err != nil {
+			return fmt.Errorf("keep %s: %w", path, err)
+		}
+		if info.IsDir() {
+			err = above(hostDir+path, rootDir+path, fmt.Sprintf("keep%d", i))
+		} else {
+			err = showFile(path)
+		}
+		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// showFile shows a single file of the host, read-only.
+func showFile(path string) error {
+	target := rootDir + path
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(target, nil, 0o600); err != nil {
+		return err
+	}
+	if err := unix.Mount(hostDir+path, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("keep %s: %w", path, err)
 	}
 	return nil
 }
