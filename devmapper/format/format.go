@@ -11,12 +11,14 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 
 	"github.com/varve-project/varve/internal/mount"
 )
@@ -110,6 +112,12 @@ func run(ctx context.Context, name string, args ...string) error {
 	// A mkfs that waits for a dead disk cannot be killed; do not wait for it
 	// for ever.
 	cmd.WaitDelay = 5 * time.Second
+	// One that outlives a killed daemon would keep the device from the next,
+	// which deletes it. The signal comes at the end of this thread, so that
+	// has to stay (prctl(2), PR_SET_PDEATHSIG).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err == nil:
