@@ -24,14 +24,7 @@ type config struct {
 }
 
 func defaultConfig() config {
-	return config{
-		Config: devmapper.DefaultConfig(),
-		Pool: pool.Config{
-			MinFreeData: 10, MinFreeMetadata: 10, ExtendAt: 80, ExtendBy: 20,
-			OutOfSpace: "error", DiscardOnDelete: true,
-		},
-		Server: server.DefaultConfig(),
-	}
+	return config{Config: devmapper.DefaultConfig(), Pool: pool.DefaultConfig(), Server: server.DefaultConfig()}
 }
 
 func main() {
