@@ -17,7 +17,7 @@ import (
 )
 
 // poolCommand makes, shows, checks, widens, mends and dismantles the pool.
-func poolCommand(load func(*cobra.Command) (*config, error)) *cobra.Command {
+func poolCommand(_ func(*cobra.Command) (*config, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pool",
 		Short: "Make, show, check, extend, repair or destroy the thin pool",
@@ -26,7 +26,7 @@ func poolCommand(load func(*cobra.Command) (*config, error)) *cobra.Command {
 			return errors.New("pool: say create, status, check, extend, repair or destroy")
 		},
 	}
-	cmd.AddCommand(poolCreateCommand())
+	cmd.AddCommand(poolCreateCommand(), poolDestroyCommand())
 	return cmd
 }
 
@@ -58,6 +58,27 @@ func locate(cmd *cobra.Command) (where, error) {
 		w.Root = root
 	}
 	return w, nil
+}
+
+// placeFlags let a command work on a pool that the configuration does not name.
+type placeFlags struct{ setup.Location }
+
+func (p *placeFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&p.VolumeGroup, "volume-group", "", "the pool in this volume group, instead of the configured one")
+	f.StringVar(&p.ThinPool, "thin-pool", "", "the pool on this thin-pool volume, as VG/LV")
+	f.StringVar(&p.DataDevice, "data-device", "", "the pool on this device and --metadata-device")
+	f.StringVar(&p.MetadataDevice, "metadata-device", "", "see --data-device")
+	f.StringVar(&p.LoopDirectory, "loop-directory", "", "the pool in this folder")
+}
+
+// locate is locate with the flags over the file.
+func (p *placeFlags) locate(cmd *cobra.Command) (where, error) {
+	w, err := locate(cmd)
+	if err == nil && p.Location != (setup.Location{}) {
+		w.Pool = p.In(w.Pool)
+	}
+	return w, err
 }
 
 func flagText(cmd *cobra.Command, name string) string {
@@ -94,7 +115,9 @@ type planner func(ctx context.Context, h *setup.Host) (*setup.Plan, error)
 
 // perform plans and then prints or runs. Steps go to stderr as they begin, so
 // that stdout is the result alone.
-func (c *change) perform(cmd *cobra.Command, root string, plan planner) (*setup.Plan, error) {
+//
+// With alone the daemon must not run on the same root.
+func (c *change) perform(cmd *cobra.Command, root string, alone bool, plan planner) (*setup.Plan, error) {
 	if err := checkOutput(c.output); err != nil {
 		return nil, err
 	}
@@ -106,11 +129,11 @@ func (c *change) perform(cmd *cobra.Command, root string, plan planner) (*setup.
 		}
 		return p, c.print(cmd.OutOrStdout(), p)
 	}
-	lock, err := h.Lock()
+	release, err := h.Lock(alone)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = lock.Release() }()
+	defer release()
 	p, err := plan(cmd.Context(), h)
 	if err != nil {
 		return nil, err

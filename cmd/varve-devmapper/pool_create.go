@@ -34,7 +34,7 @@ that was cut off has made is known by its marks: run the same command again.`,
 				return err
 			}
 			r.Config, r.Settings = w.file, w.Pool
-			p, err := c.perform(cmd, w.Root, func(ctx context.Context, h *setup.Host) (*setup.Plan, error) { return r.Plan(ctx, h) })
+			p, err := c.perform(cmd, w.Root, true, func(ctx context.Context, h *setup.Host) (*setup.Plan, error) { return r.Plan(ctx, h) })
 			if err != nil || c.output == "json" {
 				return err
 			}

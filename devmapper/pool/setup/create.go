@@ -222,7 +222,7 @@ func (s *site) plan() (*Plan, error) {
 		p.note("this goes on with the creation of pool %s that was cut off at %s", s.id, s.journal.Started.Format("2006-01-02 15:04:05"))
 	} else {
 		p.add("note", "note the intent, so that a creation that is cut off can be taken up", Begin{Journal{
-			Call: "create", UUID: s.id, Target: s.target(), Devices: s.named(s.way)}})
+			Call: "create", UUID: s.id, Target: s.target(), Devices: s.named(s.way), Location: LocationOf(s.location())}})
 	}
 	var err error
 	switch s.way {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/varve-project/varve/devmapper/pool"
 	"github.com/varve-project/varve/internal/atomicfile"
 	"github.com/varve-project/varve/internal/flock"
 )
@@ -21,9 +22,45 @@ type Journal struct {
 	UUID string `json:"uuid"`
 	// Target is what the command was asked to work on, as it would be
 	// repeated.
-	Target  string    `json:"target"`
-	Devices []string  `json:"devices,omitempty"`
-	Started time.Time `json:"started"`
+	Target  string   `json:"target"`
+	Devices []string `json:"devices,omitempty"`
+	// Location says where the pool lies; its other keys are not set.
+	Location Location  `json:"location"`
+	Started  time.Time `json:"started"`
+}
+
+// Location is the part of the [pool] table that says where the pool lies.
+type Location struct {
+	VolumeGroup    string `json:"volumeGroup,omitempty"`
+	ThinPool       string `json:"thinPool,omitempty"`
+	DataDevice     string `json:"dataDevice,omitempty"`
+	MetadataDevice string `json:"metadataDevice,omitempty"`
+	LoopDirectory  string `json:"loopDirectory,omitempty"`
+}
+
+// LocationOf takes the location out of a configuration.
+func LocationOf(c pool.Config) Location {
+	return Location{c.VolumeGroup, c.ThinPool, c.DataDevice, c.MetadataDevice, c.LoopDirectory}
+}
+
+// In is c with l as its location.
+func (l Location) In(c pool.Config) pool.Config {
+	c.VolumeGroup, c.ThinPool, c.DataDevice, c.MetadataDevice, c.LoopDirectory = l.VolumeGroup, l.ThinPool, l.DataDevice, l.MetadataDevice, l.LoopDirectory
+	return c
+}
+
+// Flags are l as they stand on a command line.
+func (l Location) Flags() string {
+	var words []string
+	for _, f := range []struct{ flag, value string }{
+		{"--volume-group", l.VolumeGroup}, {"--thin-pool", l.ThinPool},
+		{"--data-device", l.DataDevice}, {"--metadata-device", l.MetadataDevice}, {"--loop-directory", l.LoopDirectory},
+	} {
+		if f.value != "" {
+			words = append(words, f.flag, f.value)
+		}
+	}
+	return quote(words)
 }
 
 func journalPath(root string) string { return filepath.Join(root, "pool-setup.json") }
@@ -41,17 +78,27 @@ func (h *Host) ReadJournal() (*Journal, error) {
 	return &j, nil
 }
 
-// Lock keeps daemons and other `pool` commands of this root away; it is the
-// daemon's own lock. Release it when the command ends.
-func (h *Host) Lock() (*flock.Lock, error) {
+// Lock keeps other `pool` commands of this root away, and with daemon, the
+// daemon too, whose own lock it takes. Call release when the command ends.
+func (h *Host) Lock(daemon bool) (release func(), err error) {
 	if err := os.MkdirAll(h.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("root: %w", err)
 	}
-	lock, err := flock.Try(filepath.Join(h.Root, "lock"))
+	lock, err := flock.Try(filepath.Join(h.Root, "pool-setup.lock"))
 	if errors.Is(err, flock.ErrHeld) {
-		return nil, fmt.Errorf("the root %s is in use, by the daemon or another `pool` command: %w; stop the daemon (systemctl stop varve-devmapper) or wait", h.Root, err)
+		return nil, fmt.Errorf("another `pool` command is at work on %s: %w; wait for it", h.Root, err)
 	}
-	return lock, err
+	if err != nil || !daemon {
+		return func() { _ = lock.Release() }, err
+	}
+	other, err := flock.Try(filepath.Join(h.Root, "lock"))
+	if errors.Is(err, flock.ErrHeld) {
+		err = fmt.Errorf("the daemon runs on %s: %w; stop it first (systemctl stop varve-devmapper.socket varve-devmapper.service)", h.Root, err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	return func() { _, _ = other.Release(), lock.Release() }, nil
 }
 
 // Begin notes a command before its first effect.
