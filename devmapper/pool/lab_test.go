@@ -193,12 +193,18 @@ func (l *lab) thin(p *pool.Pool, bytes uint64) (pool.ThinID, string) {
 	return id, path
 }
 
-func (l *lab) create(p *pool.Pool) pool.ThinID {
+func (l *lab) newID(p *pool.Pool) pool.ThinID {
 	l.t.Helper()
 	id, err := p.NewID(l.t.Context())
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	return id
+}
+
+func (l *lab) create(p *pool.Pool) pool.ThinID {
+	l.t.Helper()
+	id := l.newID(p)
 	if err := p.Create(l.t.Context(), id); err != nil {
 		l.t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ var _ Devices = (*Pool)(nil)
 var errClosed = fmt.Errorf("the pool is closed: %w", errdefs.ErrFailedPrecondition)
 
 // maxSlow bounds the discards that run at once; the disk is the containers'.
-const maxSlow = 2
+const maxSlow = 4
 
 // UUID is the pool's identity.
 func (p *Pool) UUID() string { return p.names.pool }

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"time"
 
 	"github.com/varve-project/varve/devmapper/dm"
 )
@@ -40,7 +41,7 @@ func (c Config) status(r Report, blockBytes uint64) Status {
 	if r.ErrorIfFull {
 		s.OutOfSpace = outOfSpaceError
 	} else {
-		s.QueueFor = c.QueueFor
+		s.QueueFor = time.Duration(c.QueueFor)
 	}
 	return s
 }
