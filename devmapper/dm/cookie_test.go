@@ -41,7 +41,7 @@ func (f ioctl) Ioctl(request uintptr, b []byte) error { return f(request, b) }
 
 func withUdev(k Kernel, patience time.Duration) *Control {
 	c := New(k)
-	c.udev = &udev{flags: udevDisableOtherRules, patience: patience}
+	c.udev = &udev{patience: patience}
 	return c
 }
 
@@ -58,7 +58,7 @@ func TestCookie(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- c.Resume("a") }()
 	event := <-heard
-	if flags := event >> 16; flags != udevPrimarySource|udevDisableOtherRules || event&0xffff == 0 {
+	if flags := event >> 16; flags != udevPrimarySource || event&0xffff == 0 {
 		t.Errorf("cookie %#x", event)
 	}
 	select {
@@ -88,6 +88,19 @@ func TestCookieWithoutUevent(t *testing.T) {
 	})
 	if err := c.Resume("a"); !errors.Is(err, unix.EINVAL) || exists(<-heard) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A udevd whose rules keep off is told so by flags alone, and not waited for.
+func TestKeepsOff(t *testing.T) {
+	heard := make(chan uint32, 1)
+	c := withUdev(resumed(heard, true), time.Hour)
+	c.udev.keepsOff = true
+	if err := c.Resume("a"); err != nil {
+		t.Error(err)
+	}
+	if event := <-heard; event != 0x004f0000 {
+		t.Errorf("cookie %#x", event)
 	}
 }
 

@@ -102,7 +102,7 @@ func (c *Control) RemoveDeferred(name string) error {
 	return c.uevent("remove deferred", command{
 		request: unix.DM_DEV_REMOVE, name: name, flags: unix.DM_DEFERRED_REMOVE,
 	}, func(info Info) error {
-		if info.DeferredRemove && c.udev != nil {
+		if info.DeferredRemove && c.udevMakesNodes() {
 			return nil // udevd removes it when the kernel removes the device
 		}
 		return c.vanish(info)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -24,7 +25,8 @@ func open(t *testing.T, opts ...dm.Option) *dm.Control {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
 	}
-	c, err := dm.Open(opts...)
+	// The machine may be an emulated one with another's work on it.
+	c, err := dm.Open(append([]dm.Option{dm.WithPatience(2 * time.Minute)}, opts...)...)
 	if errdefs.IsNotImplemented(err) {
 		t.Skip("kernel lacks: device-mapper")
 	}

@@ -28,7 +28,6 @@ type Option func(*options)
 type options struct {
 	nodes    string
 	udev     udevUse
-	flags    uint16
 	patience time.Duration
 	wrap     func(Kernel) Kernel
 }
@@ -36,31 +35,30 @@ type options struct {
 type udevUse int
 
 const (
-	udevAuto udevUse = iota
-	udevNever
+	udevNodes    udevUse = iota // udevd makes the nodes and is waited for
+	udevKeepsOff                // it hears of the devices, and leaves them alone
+	udevNever                   // it is told nothing
 )
 
 // defaultPatience is how long a call waits for udevd; see WithPatience.
 const defaultPatience = 10 * time.Second
 
-// WithoutScan tells udev's rules to leave the devices alone that this Control
-// makes live: no blkid, no LVM or other subsystem's rules, no links in
-// /dev/disk; only the node in /dev/mapper. For devices whose content is
-// somebody's private matter, and must not be opened by strangers just when it
-// is to be removed.
-func WithoutScan() Option {
-	return func(o *options) {
-		o.flags |= udevDisableSubsystemRules | udevDisableDiskRules | udevDisableOtherRules
-	}
-}
+// WithoutScan tells udev's rules to keep off the devices that this Control
+// makes live: no blkid, no LVM or other subsystem's rules, no links of any
+// kind. Their nodes are made and removed here, and no call waits for udevd.
+// For devices whose content is somebody's private matter, that come and go by
+// the hundred, and that strangers must not open just when they are to go.
+func WithoutScan() Option { return func(o *options) { o.udev = udevKeepsOff } }
 
-// WithoutUdev makes nodes without regard to a udevd, also where one runs.
+// WithoutUdev makes nodes without regard to a udevd, also where one runs: its
+// rules then do as they please.
 func WithoutUdev() Option { return func(o *options) { o.udev = udevNever } }
 
 // WithPatience bounds how long a call waits for udevd to have seen the device
 // come or go; 10 seconds unless given. A udevd that takes longer is not waited
 // for: the node is made or removed here, and the next calls wait a moment only
-// until udevd answers again. See Overdue.
+// until udevd answers again. What it still has in its queue may take a node
+// away for a moment until it is through with it. See Overdue.
 func WithPatience(d time.Duration) Option { return func(o *options) { o.patience = d } }
 
 // WithKernel puts something between the Control and the kernel that Open
@@ -87,9 +85,7 @@ func Open(opts ...Option) (*Control, error) {
 	if _, err := c.Version(); err != nil {
 		return nil, errors.Join(err, k.Close())
 	}
-	if o.udev == udevAuto {
-		c.udev = findUdev(o)
-	}
+	c.udev = findUdev(o)
 	return c, nil
 }
 

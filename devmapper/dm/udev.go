@@ -11,10 +11,13 @@ import (
 // Flags for udev's rules, in the upper half of a cookie (libdevmapper.h,
 // DM_UDEV_*; dmsetup udevflags decodes them for 10-dm.rules).
 const (
+	udevDisableDMRules        = 0x0001
 	udevDisableSubsystemRules = 0x0002
 	udevDisableDiskRules      = 0x0004
 	udevDisableOtherRules     = 0x0008
 	udevPrimarySource         = 0x0040
+
+	udevKeepOff = udevDisableDMRules | udevDisableSubsystemRules | udevDisableDiskRules | udevDisableOtherRules | udevPrimarySource
 )
 
 // udevSocket is where a running udevd listens.
@@ -22,7 +25,8 @@ const udevSocket = "/run/udev/control"
 
 // udev is a udevd that runs beside us.
 type udev struct {
-	flags    uint16
+	// keepsOff: its rules leave the devices alone, and it is not waited for.
+	keepsOff bool
 	patience time.Duration
 	// late: the last wait ran out, so the next ones are brief.
 	late    atomic.Bool
@@ -33,11 +37,14 @@ type udev struct {
 const brief = 50 * time.Millisecond
 
 func findUdev(o options) *udev {
+	if o.udev == udevNever {
+		return nil
+	}
 	if _, err := os.Stat(udevSocket); err != nil {
 		return nil
 	}
 	reapCookies()
-	return &udev{flags: o.flags, patience: o.patience}
+	return &udev{keepsOff: o.udev == udevKeepsOff, patience: o.patience}
 }
 
 // Overdue counts the calls that did not wait for udevd to the end.
@@ -48,23 +55,35 @@ func (c *Control) Overdue() uint64 {
 	return c.udev.overdue.Load()
 }
 
-// uevent issues a command that makes the kernel send a uevent with our cookie,
-// waits until udevd is through with it, and then sees to the node itself:
-// node does nothing where udev has done its work.
+// udevMakesNodes tells who looks after the nodes.
+func (c *Control) udevMakesNodes() bool { return c.udev != nil && !c.udev.keepsOff }
+
+// uevent issues a command that makes the kernel send a uevent, and sees to the
+// node. Where udevd makes the nodes, it waits until udevd is through with the
+// event; node then finds its work done.
 func (c *Control) uevent(what string, cmd command, node func(Info) error) error {
-	if c.udev == nil {
-		h, err := c.device(what, cmd)
-		if err != nil {
-			return err
-		}
-		return node(h.info())
+	if c.udevMakesNodes() {
+		return c.ueventAndWait(what, cmd, node)
 	}
+	if c.udev != nil {
+		// Flags without a cookie: dmsetup udevcomplete takes them for a
+		// success that nobody waits for.
+		cmd.event = udevKeepOff << 16
+	}
+	h, err := c.device(what, cmd)
+	if err != nil {
+		return err
+	}
+	return node(h.info())
+}
+
+func (c *Control) ueventAndWait(what string, cmd command, node func(Info) error) error {
 	k, err := newCookie()
 	if err != nil {
 		return fail(what, cmd.name, err)
 	}
 	defer k.destroy()
-	cmd.event = uint32(c.udev.flags|udevPrimarySource)<<16 | uint32(k.base)
+	cmd.event = udevPrimarySource<<16 | uint32(k.base)
 	h, err := c.device(what, cmd)
 	if err != nil {
 		return err
