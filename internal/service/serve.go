@@ -24,6 +24,7 @@ type daemon struct {
 // run serves until it is told to stop. Everything that it took is given back
 // on every way out, in the opposite order.
 func (d *daemon) run() (err error) {
+	collectLess()
 	signals := catchSignals()
 	root, err := lockRoot(d.common.Root)
 	if err != nil {
