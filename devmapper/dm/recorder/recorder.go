@@ -78,3 +78,10 @@ func (r *Recorder) Take() []Call {
 	r.calls = nil
 	return calls
 }
+
+// Count tells how many calls were recorded since the last Take.
+func (r *Recorder) Count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.calls)
+}
