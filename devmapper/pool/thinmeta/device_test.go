@@ -114,7 +114,11 @@ func TestReaderTakesWholeBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if n, err := r.ReadAt(make([]byte, 2*blockSize), 0); n != 2*blockSize || err != nil {
 		t.Errorf("two blocks: %d, %v", n, err)
 	}
