@@ -21,6 +21,9 @@ import (
 
 const mib = 1 << 20
 
+// suspendNow suspends whatever the state of what lies below.
+var suspendNow = dm.SuspendOptions{NoFlush: true, SkipLockFS: true}
+
 // lab is a bare pool on two loop devices, as large as a test asks.
 type lab struct {
 	t              *testing.T
@@ -261,6 +264,32 @@ func want(t *testing.T, what string, err error, is func(error) bool, words ...st
 	for _, w := range words {
 		if !strings.Contains(fmt.Sprint(err), w) {
 			t.Errorf("%s: %v: does not say %q", what, err, w)
+		}
+	}
+}
+
+// attach makes a loop device that stays.
+func attach(t *testing.T, path string) string {
+	t.Helper()
+	d, err := loop.Attach(t.Context(), path, loop.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Path
+}
+
+// detachAll detaches every file of a loop directory.
+func detachAll(t *testing.T, dir string) {
+	t.Helper()
+	for _, name := range []string{pool.LoopData, pool.LoopMetadata, pool.LoopCatalog} {
+		found, err := loop.Find(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range found {
+			if err := loop.Detach(context.Background(), d); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }

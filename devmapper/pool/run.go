@@ -26,6 +26,9 @@ type task struct {
 }
 
 func (p *Pool) run(ctx context.Context, t task) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", t.what, err)
+	}
 	unlock, err := p.gates.lock(ctx, t.ids...)
 	if err != nil {
 		return fmt.Errorf("%s: an earlier call on it has not ended: %w", t.what, err)
