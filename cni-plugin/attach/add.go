@@ -175,6 +175,9 @@ func (s *session) effect(l *ipam.Lease, pod *link.Pod) (*current.Result, error) 
 		if fx.Rules == nil {
 			return nil
 		}
+		if s.installed { // the first ADD of a boot
+			_ = s.sweep() // the next one meets what this one could not free
+		}
 		return s.passForward(s.installed)
 	})
 	res, err := s.links(l, fx, pod)

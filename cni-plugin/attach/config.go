@@ -34,10 +34,13 @@ type Config struct {
 	IPMasq         bool
 	MasqExceptions []netip.Prefix
 
-	Ranges     []ipam.RangeSet
-	Wanted     []netip.Addr
-	Routes     []types.Route
-	DataDir    string
+	Ranges  []ipam.RangeSet
+	Wanted  []netip.Addr
+	Routes  []types.Route
+	DataDir string
+	// HostLocal is the folder of host-local's networks, whose reservations are
+	// imported once; "" for none.
+	HostLocal  string
 	ResolvConf string
 	Rest       time.Duration
 	DNS        types.DNS

@@ -2,12 +2,16 @@ package attach_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/varve-project/varve/cni-plugin/ipam"
+	"github.com/varve-project/varve/cni-plugin/rules"
 )
 
 // heavy asks for everything that an ADD can make.
@@ -129,6 +133,32 @@ func (n *network) wantNothingStuck(after string) {
 	for _, line := range n.left() {
 		if after == "GC" || !strings.HasPrefix(line, "locks ") {
 			n.t.Errorf("after %s: %s", after, line)
+		}
+	}
+}
+
+// wantOnly is wantNothingStuck but for one container's.
+func (n *network) wantOnly(id, after, what string) {
+	n.t.Helper()
+	keep := map[string]bool{}
+	owner := n.name + "/" + id + "@eth0"
+	t, err := rules.Open()
+	must(n.t, err)
+	defer t.Close()
+	elements, err := t.Elements()
+	must(n.t, err)
+	for _, e := range elements {
+		if e.Owner == owner {
+			keep[fmt.Sprintf("element %s %s", e.Map, e.Addr)] = true
+		}
+	}
+	l, err := ipam.View(n.dataDir, n.name, "").Get(ipam.Key{Network: n.name, ContainerID: id, IfName: "eth0"})
+	must(n.t, err)
+	keep["link "+l.Link.Name], keep["leases "+id+"@eth0"] = true, true
+	for _, line := range n.left() {
+		stuck := strings.HasPrefix(line, "locks ") && after != "GC" // goes with the next call on its key
+		if !keep[line] && !stuck && !strings.HasSuffix(line, " "+id+"@eth0") {
+			n.t.Errorf("%s: %s", what, line)
 		}
 	}
 }

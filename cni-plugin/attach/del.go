@@ -45,6 +45,11 @@ func (e *Engine) Del(call Call) error {
 		// The DEL waited while a later life of the key began.
 		return nil
 	}
+	// The kernel takes its time over the links: a good moment to look for what
+	// nobody will ever ask a DEL for. What goes wrong with those is not this
+	// call's, and the next sweep meets it again.
+	sweep := behind(s.sweep)
+	defer sweep() //nolint:errcheck // see above
 	return s.undo(l)
 }
 

@@ -45,6 +45,13 @@ func (s *session) dismantle() (stays []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	// A network's first ADD writes chains that Dismantle has not seen: not
+	// between its look and its deed.
+	lock, err := s.rulesLock()
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release() //nolint:errcheck // closing drops the lock whatever it says
 	failpoint.Hit("cni.dismantle.rules.before")
 	done, err := t.Dismantle()
 	failpoint.Hit("cni.dismantle.rules.after")

@@ -55,6 +55,11 @@ func (e *Engine) open(c *Config, stamp int64) (*session, error) {
 	if err != nil {
 		return nil, fail(types.ErrIOFailure, "%v", err)
 	}
+	if c.HostLocal != "" {
+		if err := store.ImportHostLocal(c.HostLocal); err != nil {
+			return nil, fail(types.ErrIOFailure, "%v", err)
+		}
+	}
 	host, err := link.OpenHost()
 	if err != nil {
 		return nil, fail(CodeKernel, "%v", err)

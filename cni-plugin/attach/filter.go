@@ -3,11 +3,13 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
 	"github.com/varve-project/varve/cni-plugin/rules"
 	"github.com/varve-project/varve/internal/failpoint"
+	"github.com/varve-project/varve/internal/flock"
 )
 
 // rules opens the connection to the packet filter once per call, and only for
@@ -82,7 +84,17 @@ func (s *session) install(t *rules.Table, p *rules.Pod) error {
 		}
 	}
 	s.installed = true
+	// Dismantle, which takes the table away, holds the same lock.
+	lock, err := s.rulesLock()
+	if err != nil {
+		return err
+	}
+	defer lock.Release() //nolint:errcheck // closing drops the lock whatever it says
 	return t.Install(pods)
+}
+
+func (s *session) rulesLock() (*flock.Lock, error) {
+	return flock.Acquire(filepath.Join(s.config.DataDir, ".rules.lock"))
 }
 
 // settle clears what is in the way of p's elements where it belongs to nobody

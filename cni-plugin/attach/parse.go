@@ -136,6 +136,7 @@ func ParseStore(stdin []byte) (*Config, error) {
 	var w struct {
 		Name string `json:"name"`
 		IPAM struct {
+			Type    string `json:"type"`
 			DataDir string `json:"dataDir"`
 		} `json:"ipam"`
 	}
@@ -152,7 +153,20 @@ func ParseStore(stdin []byte) (*Config, error) {
 		}
 		c.DataDir = filepath.Clean(w.IPAM.DataDir)
 	}
+	c.HostLocal = hostLocalDir(w.IPAM.Type, w.IPAM.DataDir)
 	return c, nil
+}
+
+// hostLocalDir is where host-local would keep its reservations, "" where the
+// configuration does not name it.
+func hostLocalDir(ipamType, dataDir string) string {
+	switch {
+	case ipamType != "host-local":
+		return ""
+	case dataDir != "":
+		return filepath.Clean(dataDir)
+	}
+	return ipam.HostLocalDir
 }
 
 func decodeError(err error) error {

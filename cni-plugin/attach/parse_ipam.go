@@ -22,6 +22,7 @@ func parseIPAM(c *Config, w *wire) error {
 		}
 		c.DataDir = filepath.Clean(w.IPAM.DataDir)
 	}
+	c.HostLocal = hostLocalDir(w.IPAM.Type, w.IPAM.DataDir)
 	c.ResolvConf = w.IPAM.ResolvConf
 	if s := w.IPAM.RestSeconds; s != nil {
 		if *s < 0 || *s > 86400 {

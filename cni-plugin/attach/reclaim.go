@@ -3,8 +3,10 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/varve-project/varve/cni-plugin/ipam"
+	"github.com/varve-project/varve/cni-plugin/link"
 	"github.com/varve-project/varve/internal/flock"
 )
 
@@ -50,10 +52,29 @@ func (s *session) reclaimOne(l *ipam.Lease) (bool, error) {
 		return false, err
 	}
 	if now.Boot == s.store.Boot() {
+		if now.State == ipam.Imported {
+			return false, nil
+		}
 		alive, err := s.LinkExists(now.Link)
 		if err != nil || alive && now.State == ipam.Attached {
 			return false, err
 		}
 	}
 	return true, s.undo(now)
+}
+
+// sweep frees dead leases without being asked, once a minute at most. It works
+// on sockets of its own, so it may go beside another step.
+func (s *session) sweep() error {
+	due, err := s.store.SweepDue(time.Minute)
+	if err != nil || !due {
+		return err
+	}
+	own := &session{config: s.config, store: s.store, stamp: s.stamp}
+	if own.host, err = link.OpenHost(); err != nil {
+		return err
+	}
+	defer own.close()
+	_, err = own.reclaim()
+	return err
 }

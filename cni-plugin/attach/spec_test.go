@@ -2,6 +2,7 @@ package attach_test
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -105,12 +106,34 @@ func TestLinksNothingHeavy(t *testing.T) {
 			}
 		}
 	}
+	wantGolden(t, deps)
+	// cni-plugin/firewall may: iptables-legacy has no other way in.
 	for _, f := range []string{"../attach", "../ipam", "../link", "../rules", "../../cmd/varve-cni"} {
 		out, err := exec.Command("go", "list", "-f", "{{join .Imports \" \"}}", f).Output()
 		must(t, err)
 		if slices.Contains(strings.Fields(string(out)), "os/exec") {
 			t.Errorf("%s imports os/exec: nothing here starts a process", f)
 		}
+	}
+}
+
+// wantGolden compares the packages that are not Go's own with the list that
+// was agreed upon.
+func wantGolden(t *testing.T, deps []string) {
+	t.Helper()
+	const file = "testdata/links.golden"
+	var out []string
+	for _, d := range deps {
+		if first, _, _ := strings.Cut(d, "/"); strings.Contains(first, ".") {
+			out = append(out, d)
+		}
+	}
+	slices.Sort(out)
+	got := strings.Join(out, "\n") + "\n"
+	want, err := os.ReadFile(file)
+	must(t, err)
+	if got != string(want) {
+		t.Errorf("varve-cni links other packages than %s lists; if each is worth its start-up, write this there:\n%s", file, got)
 	}
 }
 

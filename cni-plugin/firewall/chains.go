@@ -33,8 +33,12 @@ var known = []place{
 }
 
 func (w *Wall) knownChains() ([]*nftables.Chain, error) {
+	there, err := probe(known)
+	if err != nil {
+		return nil, fmt.Errorf("nftables: look for chains: %w", err)
+	}
 	var out []*nftables.Chain
-	for _, p := range known {
+	for _, p := range there {
 		c, err := w.conn.ListChain(&nftables.Table{Name: p.table, Family: p.family}, p.chain)
 		if isMissing(err) {
 			continue

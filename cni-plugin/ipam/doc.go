@@ -14,6 +14,8 @@
 //	index              which addresses are leased or rest, derived from the
 //	                   leases; flock on index.lock guards it
 //	index.lock
+//	imported           host-local's reservations have been taken over
+//	swept              when the network was last looked through for dead leases
 //
 // # Why two processes never hold one address
 //

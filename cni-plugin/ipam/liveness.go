@@ -15,6 +15,9 @@ func (s *Store) Judge(l *Lease, p Probe) (Liveness, error) {
 	if l.Boot != s.boot {
 		return Liveness{false, fmt.Sprintf("it is of boot %s, and this is boot %s", l.Boot, s.boot)}, nil
 	}
+	if l.State == Imported {
+		return Liveness{true, "host-local had reserved it, and no DEL or GC has freed it"}, nil
+	}
 	exists, err := p.LinkExists(l.Link)
 	if err != nil {
 		return Liveness{}, err

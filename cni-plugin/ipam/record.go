@@ -24,6 +24,9 @@ const (
 	Attached State = "attached"
 	// Deleting: a DEL has begun; what is left is undone by whoever finds it.
 	Deleting State = "deleting"
+	// Imported: host-local had reserved the addresses (ImportHostLocal). What
+	// else there is of the attachment is not ours and not known.
+	Imported State = "imported"
 )
 
 // RecordVersion is the version of Lease that this code writes. A record of a

@@ -54,3 +54,15 @@ func (s *Store) tidyLocks() error {
 	}
 	return errors.Join(errs...)
 }
+
+// SweepDue tells whether nobody has looked for dead leases for this long in
+// this boot, and if so notes that somebody does now.
+func (s *Store) SweepDue(every time.Duration) (bool, error) {
+	path := s.path("swept")
+	info, err := os.Stat(path)
+	boot, readErr := os.ReadFile(path)
+	if err == nil && readErr == nil && time.Since(info.ModTime()) < every && string(boot) == s.boot {
+		return false, nil
+	}
+	return true, os.WriteFile(path, []byte(s.boot), 0o600)
+}

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,23 +33,32 @@ func (h *Host) Shape(index int, rate, burst uint64) error {
 // AddIFB makes an intermediate link, up, with this name and alias, and sends
 // everything that link from receives through it, where it can be shaped.
 func (h *Host) AddIFB(name, alias string, from, mtu int) (index int, err error) {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.TxQLen = name, mtu, 1000
-	ifb := &netlink.Ifb{LinkAttrs: attrs}
-	if err := h.h.LinkAdd(ifb); err != nil {
+	if err := h.addIFB(name, mtu); err != nil {
 		return 0, fmt.Errorf("make %s: %w", name, err)
 	}
 	l, err := h.ByName(name)
 	if err != nil {
 		return 0, err
 	}
-	if err := h.h.LinkSetAlias(l, alias); err != nil {
+	if err := h.h.LinkSetAlias(l, alias); err != nil { // the kernel takes none with a new link
 		return 0, fmt.Errorf("name %s: %w", name, err)
 	}
-	if err := h.h.LinkSetUp(l); err != nil {
-		return 0, fmt.Errorf("bring %s up: %w", name, err)
-	}
 	return l.Attrs().Index, h.redirect(from, l.Attrs().Index)
+}
+
+// addIFB makes the link, up, in one message.
+func (h *Host) addIFB(name string, mtu int) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
+	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	req.AddData(nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(1000)))
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("ifb"))
+	req.AddData(info)
+	return h.execute(req)
 }
 
 // redirect sends what one link receives out of another.
