@@ -14,9 +14,9 @@ import (
 )
 
 // openNode opens the control device by its node, which it makes where nobody
-// did. A node that it made, and behind which there is nothing, goes again.
+// did. What it made for a device that is not there goes again.
 func openNode(node string) (*control, error) {
-	made, err := makeControlNode(node)
+	undo, err := makeControlNode(node)
 	if err != nil {
 		return nil, err
 	}
@@ -24,9 +24,7 @@ func openNode(node string) (*control, error) {
 	if err == nil {
 		return k, nil
 	}
-	if made {
-		err = errors.Join(err, os.Remove(node))
-	}
+	undo()
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("kernel has no device-mapper: load it with modprobe dm_mod, or boot a kernel that was built with CONFIG_BLK_DEV_DM (every distribution's): %w (%w)", errdefs.ErrNotImplemented, err)
 	}
@@ -36,13 +34,15 @@ func openNode(node string) (*control, error) {
 // makeControlNode makes the node of the control device where it is missing.
 // Its minor number is in /proc/misc once the module is there; before, opening
 // 10:236 makes the kernel load it (MAPPER_CTRL_MINOR in linux/miscdevice.h).
-func makeControlNode(node string) (made bool, err error) {
+func makeControlNode(node string) (undo func(), err error) {
 	var st unix.Stat_t
 	if err := unix.Stat(node, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR {
-		return false, nil
+		return func() {}, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(node), 0o755); err != nil {
-		return false, fmt.Errorf("open device-mapper: make the directory of its node: %w", err)
+	dir := filepath.Dir(node)
+	dirErr := os.Mkdir(dir, 0o755)
+	if dirErr != nil && !errors.Is(dirErr, os.ErrExist) {
+		return nil, fail("make the directory of device-mapper's nodes", "", dirErr)
 	}
 	minor := uint32(mapperMinor)
 	if m, ok := miscMinor("/proc/misc"); ok {
@@ -50,9 +50,16 @@ func makeControlNode(node string) (made bool, err error) {
 	}
 	err = unix.Mknod(node, unix.S_IFCHR|0o600, int(unix.Mkdev(miscMajor, minor)))
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return false, fail("make the node of device-mapper", "", &os.PathError{Op: "mknod", Path: node, Err: err})
+		return nil, fail("make the node of device-mapper", "", &os.PathError{Op: "mknod", Path: node, Err: err})
 	}
-	return err == nil, nil
+	return func() {
+		if err == nil {
+			_ = os.Remove(node)
+		}
+		if dirErr == nil {
+			_ = os.Remove(dir) // stays where another one put something meanwhile
+		}
+	}, nil
 }
 
 const (

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,6 +49,46 @@ func (c *Control) vanish(info Info) error {
 		return fmt.Errorf("remove the node of device %s: %w", info.Name, err)
 	}
 	return nil
+}
+
+// RepairNodes makes the nodes right that a killed process left wrong, of the
+// devices whose names begin with the prefix: every live one gets its node, and
+// a node of no device goes. For the start, before such devices come and go.
+// Where udevd makes the nodes it does nothing. One ioctl, and one for each of
+// the devices.
+func (c *Control) RepairNodes(prefix string) error {
+	if c.nodes == "" || c.udevMakesNodes() {
+		return nil
+	}
+	nodes, err := os.ReadDir(c.nodes)
+	if err != nil {
+		return fmt.Errorf("repair the nodes of devices %s*: %w", prefix, err)
+	}
+	entries, err := c.List()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	known := map[string]bool{unix.DM_CONTROL_NODE: true}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name, prefix) {
+			continue
+		}
+		info, err := c.Stat(e.Name)
+		if err == nil && info.Live && !info.DeferredRemove {
+			known[e.Name] = true
+			err = c.appear(info)
+		}
+		if err != nil && !errdefs.IsNotFound(err) {
+			errs = append(errs, err)
+		}
+	}
+	for _, n := range nodes {
+		if strings.HasPrefix(n.Name(), prefix) && !known[n.Name()] {
+			errs = append(errs, c.vanish(Info{Name: n.Name()}))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // isNode tells whether the path is, or links to, the block device.

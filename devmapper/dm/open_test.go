@@ -20,7 +20,11 @@ func TestOpen(t *testing.T) {
 	_, before := os.Lstat(node)
 	c, err := dm.Open()
 	if err == nil {
-		defer c.Close()
+		defer func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
 		if v, err := c.Version(); err != nil || v.Major != 4 {
 			t.Errorf("version %s, %v", v, err)
 		}

@@ -58,17 +58,16 @@ func (c *Control) Wait(ctx context.Context, name string, event uint32) (Info, er
 	if err != nil {
 		return Info{}, fail("wait for an event of", name, err)
 	}
-	defer q.Close()
 	var info Info
 	var failure error
-	err = q.Until(ctx, func() bool {
+	err = errors.Join(q.Until(ctx, func() bool {
 		// Armed first: what happens between the two wakes us once more.
 		if failure = ArmPoll(q); failure != nil {
 			return true
 		}
 		info, failure = c.Stat(name)
 		return failure != nil || info.Event != event
-	})
+	}), q.Close())
 	if err != nil {
 		return Info{}, fmt.Errorf("wait for an event of device %s: %w", name, err)
 	}

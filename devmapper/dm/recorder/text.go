@@ -107,8 +107,11 @@ func parseLine(calls *[]Call, text string) error {
 
 func parseHead(calls *[]Call, fields []string) error {
 	size, err := strconv.Atoi(fields[1])
-	if err != nil || size < 0 || size > 64<<20 {
-		return fmt.Errorf("no length of a buffer: %v", err)
+	if err != nil {
+		return err
+	}
+	if size < 0 || size > 64<<20 {
+		return fmt.Errorf("no buffer is %d bytes long", size)
 	}
 	for request, name := range names {
 		if name == fields[0] {
