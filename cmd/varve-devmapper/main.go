@@ -5,9 +5,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/containerd/log"
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc"
 
 	"github.com/varve-project/varve/devmapper"
 	"github.com/varve-project/varve/devmapper/pool"
@@ -42,17 +40,4 @@ func main() {
 			return []*cobra.Command{stanzaCommand(load), auditCommand(load), poolCommand(load)}
 		},
 	})
-}
-
-func open(ctx context.Context, c *config, g *grpc.Server) (service.Service, error) {
-	p, err := pool.Open(ctx, c.Pool, pool.Options{Directory: c.Root, Log: log.G(ctx).WithField("part", "pool")})
-	if err != nil {
-		return nil, err
-	}
-	d, err := devmapper.Open(ctx, p, c.Config, log.G(ctx).WithField("part", "devmapper"))
-	if err != nil {
-		return nil, err
-	}
-	server.New(d, c.Server).Register(g)
-	return d, nil
 }
