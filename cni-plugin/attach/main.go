@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,19 +45,46 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	// would only cost threads and time. What grows beyond this is collected.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(64 << 20)
-	err := skel.PluginMainFuncsWithError(e.funcs(stamp), Versions, "CNI plug-in varve-cni "+Version)
+	asked := "" // the cniVersion of the configuration, once it is read
+	err := skel.PluginMainFuncsWithError(e.funcs(stamp, &asked), Versions, "CNI plug-in varve-cni "+Version)
 	if err == nil {
 		return 0
 	}
-	if printErr := err.Print(); printErr != nil {
+	if printErr := printError(stdout, err, asked); printErr != nil {
 		_, _ = fmt.Fprintln(stderr, "varve-cni:", printErr)
 	}
 	return 1
 }
 
-// funcs joins the engine to the spec's dispatcher.
-func (e *Engine) funcs(stamp int64) skel.CNIFuncs {
+// printError writes the spec's error object (section 5, Error). libcni's own
+// type lacks its cniVersion; where the configuration did not get so far, it
+// is the newest that is served.
+func printError(w io.Writer, err *types.Error, asked string) error {
+	if asked == "" {
+		asked = version.Current()
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "    ")
+	return encoder.Encode(struct {
+		CNIVersion string `json:"cniVersion"`
+		*types.Error
+	}{asked, err})
+}
+
+// versionOf reads the configuration's cniVersion; broken ones have none.
+func versionOf(stdin []byte) string {
+	v, err := (&version.ConfigDecoder{}).Decode(stdin)
+	if err != nil {
+		return ""
+	}
+	return v
+}
+
+// funcs joins the engine to the spec's dispatcher, and notes the version that
+// the caller speaks.
+func (e *Engine) funcs(stamp int64, asked *string) skel.CNIFuncs {
 	call := func(a *skel.CmdArgs) Call {
+		*asked = versionOf(a.StdinData)
 		return Call{ContainerID: a.ContainerID, IfName: a.IfName, Netns: a.Netns, Args: a.Args, Stdin: a.StdinData, Stamp: stamp}
 	}
 	return skel.CNIFuncs{

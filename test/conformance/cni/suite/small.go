@@ -1,0 +1,36 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+
+	current "github.com/containernetworking/cni/pkg/types/100"
+)
+
+func (r *Run) context() context.Context { return context.Background() }
+
+// fresh is a pod with an id that no other has.
+func (r *Run) fresh() *Pod {
+	r.pods++
+	return r.pod(fmt.Sprintf("n%d", r.pods))
+}
+
+// few is the case on the network with a handful of addresses.
+func (r *Run) few() *Run {
+	s, err := r.small()
+	r.must(err)
+	r.Subject = s
+	return r
+}
+
+// attachOn attaches a pod to this run's network, with what fails noted on
+// the case r.
+func (second *Run) attachOn(r *Run, p *Pod) (*current.Result, []byte) {
+	a, err := second.chain(r.context(), request{verb: "ADD", pod: p})
+	r.must(err)
+	res, err := second.result(a, second.Version)
+	if err != nil {
+		r.fatalf("ADD to the second network: %v", err)
+	}
+	return res, a.Stdout
+}
