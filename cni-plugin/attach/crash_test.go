@@ -154,6 +154,7 @@ func (n *network) wantOnly(id, after, what string) {
 	}
 	l, err := ipam.View(n.dataDir, n.name, "").Get(ipam.Key{Network: n.name, ContainerID: id, IfName: "eth0"})
 	must(n.t, err)
+	keep["link vifb"+l.Hash()[:11]] = true
 	keep["link "+l.Link.Name], keep["leases "+id+"@eth0"] = true, true
 	for _, line := range n.left() {
 		stuck := strings.HasPrefix(line, "locks ") && after != "GC" // goes with the next call on its key

@@ -31,7 +31,11 @@ func (e *Engine) Del(call Call) error {
 		return fail(types.ErrIOFailure, "%v", err)
 	}
 	defer lock.Release() //nolint:errcheck // closing drops the lock whatever it says
-	if err := s.store.Bury(k, s.stamp); err != nil {
+	if err := s.store.Bury(k, s.stamp); ipam.IsFull(err) {
+		// No ADD gets far on a full disk either. The DEL makes room, maybe
+		// enough for the tombstone.
+		defer s.store.Bury(k, s.stamp) //nolint:errcheck // see above
+	} else if err != nil {
 		return fail(types.ErrIOFailure, "%v", err)
 	}
 	l, err := s.store.Get(k)
@@ -60,7 +64,9 @@ func (s *session) undo(l *ipam.Lease) error {
 		if l.State != ipam.Deleting {
 			marked := *l
 			marked.State = ipam.Deleting
-			if err := s.store.Update(&marked); err != nil {
+			// Without room for the mark the record says less, and who finds
+			// it undoes the same.
+			if err := s.store.Update(&marked); err != nil && !ipam.IsFull(err) {
 				return fail(types.ErrIOFailure, "%v", err)
 			}
 		}

@@ -104,7 +104,7 @@ func (s *Store) ownerless(owner string) (bool, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return true, nil
 	}
-	lock, err := lockFile(path, flock.Try)
+	lock, err := s.tryLockFile(path)
 	if errors.Is(err, flock.ErrHeld) {
 		return false, nil
 	}

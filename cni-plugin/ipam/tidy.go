@@ -43,7 +43,7 @@ func (s *Store) tidyLocks() error {
 	}
 	errs := []error{err}
 	for _, e := range entries {
-		lock, err := lockFile(s.path("locks/"+e.Name()), flock.Try)
+		lock, err := s.tryLockFile(s.path("locks/" + e.Name()))
 		if errors.Is(err, flock.ErrHeld) {
 			continue
 		}
