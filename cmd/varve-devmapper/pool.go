@@ -26,7 +26,7 @@ func poolCommand(_ func(*cobra.Command) (*config, error)) *cobra.Command {
 			return errors.New("pool: say create, status, check, extend, repair or destroy")
 		},
 	}
-	cmd.AddCommand(poolCreateCommand(), poolDestroyCommand())
+	cmd.AddCommand(poolCreateCommand(), poolStatusCommand(), poolCheckCommand(), poolExtendCommand(), poolRepairCommand(), poolDestroyCommand())
 	return cmd
 }
 

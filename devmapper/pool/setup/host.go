@@ -46,6 +46,9 @@ func (h *Host) run(ctx context.Context, argv ...string) ([]byte, error) {
 	return h.command(ctx, argv)
 }
 
+// errNotInstalled: the program that is needed is not there.
+var errNotInstalled = errors.New("is not installed")
+
 func execute(ctx context.Context, argv []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	// LVM warns of every file that its parent left open, and translates.
@@ -58,7 +61,7 @@ func execute(ctx context.Context, argv []string) ([]byte, error) {
 		return out.Bytes(), nil
 	}
 	if errors.Is(err, exec.ErrNotFound) {
-		return nil, fmt.Errorf("%s is not installed: %w; install the distribution's package (%s)", argv[0], err, packageOf(argv[0]))
+		return nil, fmt.Errorf("%s %w; install the distribution's package %s", argv[0], errNotInstalled, packageOf(argv[0]))
 	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w (%w)", ctx.Err(), err)

@@ -24,6 +24,10 @@ type Journal struct {
 	// repeated.
 	Target  string   `json:"target"`
 	Devices []string `json:"devices,omitempty"`
+	// Data and Metadata are the sizes in bytes that an extension aims at, so
+	// that one that is taken up does not add its "+10G" again.
+	Data     uint64 `json:"data,omitempty"`
+	Metadata uint64 `json:"metadata,omitempty"`
 	// Location says where the pool lies; its other keys are not set.
 	Location Location  `json:"location"`
 	Started  time.Time `json:"started"`
