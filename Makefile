@@ -54,7 +54,8 @@ test: deps build build-failpoint peers lint ## set everything up and pass every 
 
 .PHONY: test-cni
 test-cni: deps build build-failpoint peers ## the tests of the CNI plug-in only
-	$(TALLY) ./cni-plugin/... ./cmd/varve-cni/...
+	$(TALLY) ./cni-plugin/... ./cmd/varve-cni/... ./test/bench/cni/...
+	go test -count=1 -run '^TestCNI' ./test/crash/
 
 .PHONY: lint
 lint: bin/tools/golangci-lint ## the linters; every rule has its reason in .golangci.yml
@@ -62,7 +63,7 @@ lint: bin/tools/golangci-lint ## the linters; every rule has its reason in .gola
 	bin/tools/golangci-lint run --concurrency 2 --allow-parallel-runners --build-tags failpoint ./internal/failpoint/...
 
 .PHONY: bench
-bench: bench-overlay bench-runtime ## every benchmark; results in test/bench/results
+bench: bench-overlay bench-runtime bench-cni ## every benchmark; results in test/bench/results
 
 .PHONY: bench-overlay
 bench-overlay: deps build peers ## the overlay2 snapshotter against containerd's own
@@ -72,6 +73,10 @@ bench-overlay: deps build peers ## the overlay2 snapshotter against containerd's
 bench-runtime: deps build peers ## a pod's start against bare runc, podman and ctr
 	test/install-packages test/bench/packages.txt
 	go run ./test/bench/cmd/bench-runtime
+
+.PHONY: bench-cni
+bench-cni: deps build peers ## CNI ADD and DEL against the reference chain
+	go run ./test/bench/cmd/bench-cni
 
 ##@ Building
 
