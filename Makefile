@@ -47,8 +47,8 @@ demo: deps build runc ## set everything up and run real pods; needs root
 	go run ./test/e2e/demo
 
 .PHONY: test
-test: deps build build-failpoint peers lint ## set everything up and pass every test; needs root
-	$(TALLY) $(PACKAGES)
+test: deps build build-failpoint peers vm lint ## set everything up and pass every test; needs root
+	$(TALLY) $(if $(filter ./...,$(PACKAGES)),-also 'go run ./test/vm/cmd/suites') $(PACKAGES)
 
 ##@ Parts of them
 
@@ -56,6 +56,10 @@ test: deps build build-failpoint peers lint ## set everything up and pass every 
 test-cni: deps build build-failpoint peers ## the tests of the CNI plug-in only
 	$(TALLY) ./cni-plugin/... ./cmd/varve-cni/... ./test/bench/cni/...
 	go test -count=1 -run '^TestCNI' ./test/crash/
+
+.PHONY: test-vm
+test-vm: deps build build-failpoint peers vm ## the tests that need another kernel only, in virtual machines
+	$(TALLY) -also 'go run ./test/vm/cmd/suites'
 
 .PHONY: lint
 lint: bin/tools/golangci-lint ## the linters; every rule has its reason in .golangci.yml

@@ -95,3 +95,21 @@ func TestBuildFailureIsShown(t *testing.T) {
 		t.Errorf("exit %d\n%s", exit, out.String())
 	}
 }
+
+// TestConsume: two commands are counted together, and one that fails without a
+// failed test is a failure.
+func TestConsume(t *testing.T) {
+	var out bytes.Buffer
+	tally := newTally(&out)
+	for _, script := range []string{
+		`echo '{"Action":"pass","Package":"p","Test":"A"}'`,
+		`echo '{"Action":"pass","Package":"q","Test":"A"}'; exit 3`,
+		`echo '{"Action":"fail","Package":"r","Test":"A"}'; exit 1`,
+	} {
+		tally.consume([]string{"sh", "-c", script})
+	}
+	tally.consume([]string{"/no/such/program"})
+	if exit := tally.close(); exit != 1 || !strings.Contains(out.String(), "2 passed, 3 failed, 0 skipped") {
+		t.Errorf("exit %d\n%s", exit, out.String())
+	}
+}

@@ -1,0 +1,69 @@
+// Command suites runs the tests that need a virtual machine and writes what
+// `go test -json` would:
+//
+//	go run ./test/vm/cmd/suites [NAME]...
+//
+// Without a name it runs all suites of the package test/vm/suites.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/varve-project/varve/test/built"
+	"github.com/varve-project/varve/test/vm/suites"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "suites:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, names []string) error {
+	root, err := built.Root()
+	if err != nil {
+		return err
+	}
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
+	for _, suite := range chosen {
+		start := time.Now()
+		if err := suite.Run(ctx, root, os.Stdout, os.Stderr); err != nil {
+			return fmt.Errorf("suite %s: %w", suite.Name, err)
+		}
+		fmt.Fprintf(os.Stderr, "vm: suite %s took %v\n", suite.Name, time.Since(start).Round(time.Second))
+	}
+	return nil
+}
+
+func choose(names []string) ([]suites.Suite, error) {
+	if len(names) == 0 {
+		return suites.All, nil
+	}
+	var known []string
+	for _, suite := range suites.All {
+		known = append(known, suite.Name)
+	}
+	var chosen []suites.Suite
+	for _, name := range names {
+		i := slices.Index(known, name)
+		if i < 0 {
+			return nil, fmt.Errorf("no suite %q; there are: %s", name, strings.Join(known, ", "))
+		}
+		chosen = append(chosen, suites.All[i])
+	}
+	return chosen, nil
+}

@@ -1,0 +1,30 @@
+// Package suites is the list of what `make test-vm` runs in virtual machines,
+// and the running of it.
+//
+// Everything here is an ordinary test that `go test` runs as well: on a
+// machine whose kernel lacks what it needs it skips and says so, and here the
+// same test runs on the distribution's kernel, which has it.
+package suites
+
+import "time"
+
+// Suite is one row: packages, each of which gets a machine of its own.
+type Suite struct {
+	// Name is printed beside the package, and chosen by on the command line.
+	Name string
+	// Packages are as for go test, relative to the repository.
+	Packages []string
+	// Tests picks tests, as of go test; empty is all.
+	Tests string
+	// Flags are of `vm run`: disks, memory, udev, cgroup.
+	Flags []string
+	// Timeout is for one package, tests only. It is for a hang: a machine that
+	// is emulated and shared takes several times as long as a quiet one.
+	Timeout time.Duration
+}
+
+// All is the table. A new row is one line.
+var All = []Suite{
+	{"quota", []string{"./overlay"}, "^TestQuota", []string{"--memory=3G"}, 10 * time.Minute},
+	{"cgroup v2", []string{"./test/leak", "./runtime/doctor"}, "", nil, 10 * time.Minute},
+}
