@@ -80,7 +80,7 @@ with it the network stays.`,
 				}
 				all = append(all, daemonState{d, state})
 			}
-			supervise.RemoveCgroupParent()
+			supervise.RemoveCgroupParent(g.Config)
 			if !force {
 				stays, err := network.New(g.Config).Dismantle(cmd.Context())
 				fmt.Fprint(g.Err, stays)

@@ -10,7 +10,6 @@ import (
 	"github.com/moby/sys/mountinfo"
 
 	"github.com/varve-project/varve/internal/finding"
-	"github.com/varve-project/varve/runtime/pod"
 )
 
 var (
@@ -24,7 +23,7 @@ var (
 	cgroupOrphan = define(Definition{
 		ID: "runtime.cgroup.orphan", Severity: finding.Warning, Orphan: true,
 		Text:    "the cgroups of {object} are empty and belong to no pod",
-		Meaning: "Each keeps a little kernel memory. Suites with other roots share the parent: theirs are made again when they are needed.",
+		Meaning: "Each keeps a little kernel memory.",
 		Remedy:  "Remove them; rmdir refuses one that is in use.",
 		Command: "find {paths} -depth -type d -exec rmdir {} +",
 	})
@@ -52,8 +51,7 @@ func (n *node) containerOwners() ([]orphan, error) {
 const uidLength = 36
 
 // cgroupOwners lists the empty cgroups of pods, those of one pod together. A
-// cgroup with a process in it is no orphan of ours: it may be a pod of another
-// suite, which shares the parent.
+// cgroup with a process in it is no orphan: rmdir could not take it away.
 func (n *node) cgroupOwners() ([]orphan, error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
@@ -61,7 +59,7 @@ func (n *node) cgroupOwners() ([]orphan, error) {
 	}
 	paths, busy := map[string][]string{}, map[string]bool{}
 	for _, m := range mounts {
-		parent := filepath.Join(m.Mountpoint, pod.CgroupParent)
+		parent := filepath.Join(m.Mountpoint, n.config.CgroupParent())
 		names, err := entries(parent, fs.DirEntry.IsDir)
 		if err != nil {
 			return nil, err
@@ -74,7 +72,7 @@ func (n *node) cgroupOwners() ([]orphan, error) {
 	var all []orphan
 	for _, uid := range sortedKeys(paths) {
 		if !busy[uid] {
-			name := pod.CgroupParent + "/" + uid
+			name := n.config.CgroupParent() + "/" + uid
 			all = append(all, orphan{uid, n.found(cgroupOrphan, name, "*paths", strings.Join(paths[uid], "\n"))})
 		}
 	}

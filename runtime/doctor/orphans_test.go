@@ -148,14 +148,16 @@ func TestCgroupOrphan(t *testing.T) {
 	c := suite(t)
 	record(t, c)
 	for _, m := range cgroupMounts(t) {
+		parent := filepath.Join(m.Mountpoint, c.CgroupParent())
+		t.Cleanup(func() { _ = os.Remove(parent) })
 		for _, uid := range []string{owned, orphan} {
-			dir := filepath.Join(m.Mountpoint, pod.CgroupParent, uid)
+			dir := filepath.Join(parent, uid)
 			mustRun(t, "mkdir -p "+dir+"/container")
 			t.Cleanup(func() { mustRun(t, fmt.Sprintf("if [ -d %[1]s ]; then rmdir %[1]s/container %[1]s; fi", dir)) })
 		}
 	}
-	name := pod.CgroupParent + "/" + orphan
-	absent(t, c, "runtime.cgroup.orphan", pod.CgroupParent+"/"+owned)
+	name := c.CgroupParent() + "/" + orphan
+	absent(t, c, "runtime.cgroup.orphan", c.CgroupParent()+"/"+owned)
 	f := want(t, c, "runtime.cgroup.orphan", name)
 
 	// A living process in it makes it somebody's.

@@ -49,8 +49,4 @@ func (r *Record) SnapshotKey(container string, attempt int) string {
 
 // CgroupPath is the pod's cgroup below each hierarchy; those of its
 // containers are below it.
-func (r *Record) CgroupPath() string { return CgroupParent + "/" + r.UID }
-
-// CgroupParent is the cgroup of all pods, for an operator who wants to limit
-// them together.
-const CgroupParent = "/varve"
+func (r *Record) CgroupPath() string { return r.Config.CgroupParent() + "/" + r.UID }

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/varve-project/varve/internal/failpoint"
+	"github.com/varve-project/varve/runtime/config"
 	"github.com/varve-project/varve/runtime/network"
-	"github.com/varve-project/varve/runtime/pod"
 	"github.com/varve-project/varve/runtime/volume"
 )
 
@@ -191,9 +191,10 @@ func cgroupRoots() []string {
 	return roots
 }
 
-// RemoveCgroupParent removes the cgroup of all pods, where it is empty.
-func RemoveCgroupParent() {
+// RemoveCgroupParent removes the cgroup of all pods of a Root, where it is
+// empty.
+func RemoveCgroupParent(cfg config.Config) {
 	for _, root := range cgroupRoots() {
-		_ = unix.Rmdir(filepath.Join(root, pod.CgroupParent)) // fails while there are pods
+		_ = unix.Rmdir(filepath.Join(root, cfg.CgroupParent())) // fails while there are pods
 	}
 }

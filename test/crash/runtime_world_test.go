@@ -190,11 +190,8 @@ func (w *runtimeWorld) Reconcile() error {
 
 // blames tells whether a finding is a fault of this world's.
 func (w *runtimeWorld) blames(f finding.Finding) bool {
-	switch {
-	case f.ID == "runtime.daemon.down" && w.goingDown:
+	if f.ID == "runtime.daemon.down" && w.goingDown {
 		return false
-	case f.ID == "runtime.cgroup.orphan": // of whichever suite of this machine
-		return slices.ContainsFunc(w.uids, func(uid string) bool { return strings.HasSuffix(f.Object, uid) })
 	}
 	return f.Orphan || f.Severity == finding.Error || f.ID == "runtime.pod.unsupervised"
 }
@@ -219,7 +216,8 @@ func (w *runtimeWorld) Empty() error {
 	var mounts []struct{ Path string }
 	err := errors.Join(w.do("up"), w.ask(&mounts, "image", "mount"), w.ask(&pods, "pod", "ls"), w.ask(&volumes, "volume", "ls"), w.ask(&images, "image", "ls"))
 	for _, p := range pods {
-		err = errors.Join(err, w.do("pod", "rm", "-f", p.Metadata.key()))
+		// One that is being removed may be gone by now.
+		err = errors.Join(err, absent(w.do("pod", "rm", "-f", p.Metadata.key())))
 	}
 	for _, s := range volumes.Snapshots {
 		err = errors.Join(err, w.do("volume", "rm", "--snapshot", s.key()))

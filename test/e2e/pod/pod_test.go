@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/varve-project/varve/runtime/config"
 )
 
 const web = `
@@ -169,9 +171,10 @@ func TestWholePod(t *testing.T) {
 
 // checkLimits reads the limits where the kernel has them.
 func (s *suite) checkLimits(t *testing.T, uid string) {
+	parent := config.Config{Root: s.root}.CgroupParent()
 	read := func(paths ...string) string {
 		for _, p := range paths {
-			data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", fmt.Sprintf(p, uid+"/httpd")))
+			data, err := os.ReadFile(filepath.Join("/sys/fs/cgroup", fmt.Sprintf(p, parent+"/"+uid+"/httpd")))
 			if err == nil {
 				return strings.TrimSpace(string(data))
 			}
@@ -183,8 +186,8 @@ func (s *suite) checkLimits(t *testing.T, uid string) {
 		want   []string
 		v1, v2 string
 	}{
-		{[]string{"50331648"}, "memory/varve/%s/memory.limit_in_bytes", "varve/%s/memory.max"},
-		{[]string{"50000", "50000 100000"}, "cpu/varve/%s/cpu.cfs_quota_us", "varve/%s/cpu.max"},
+		{[]string{"50331648"}, "memory/%s/memory.limit_in_bytes", "%s/memory.max"},
+		{[]string{"50000", "50000 100000"}, "cpu/%s/cpu.cfs_quota_us", "%s/cpu.max"},
 	} {
 		got := read(c.v1, c.v2)
 		ok := false

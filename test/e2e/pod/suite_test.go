@@ -144,11 +144,11 @@ func (s *suite) checkLeaks(before leak.Snapshot) {
 // cgroups finds the cgroups of a pod in every hierarchy.
 func cgroups(t *testing.T, uid string) []string {
 	t.Helper()
-	found, err := filepath.Glob("/sys/fs/cgroup/varve/" + uid + "*")
+	found, err := filepath.Glob("/sys/fs/cgroup/varve-*/" + uid + "*")
 	if err != nil {
 		t.Fatal(err)
 	}
-	v1, err := filepath.Glob("/sys/fs/cgroup/*/varve/" + uid + "*")
+	v1, err := filepath.Glob("/sys/fs/cgroup/*/varve-*/" + uid + "*")
 	if err != nil {
 		t.Fatal(err)
 	}

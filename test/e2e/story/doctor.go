@@ -3,7 +3,6 @@ package story
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -19,7 +18,6 @@ func (s *story) doctor(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "  $ varve doctor\n")
-	all = slices.DeleteFunc(all, s.foreign)
 	first := s.first == nil
 	if first {
 		s.first = map[finding]bool{}
@@ -44,11 +42,4 @@ func (s *story) doctor(ctx context.Context) error {
 		s.say("  nothing but what he said at first")
 	}
 	return nil
-}
-
-// foreign says whether a finding is of another suite on this machine: cgroups
-// are shared, and a pod of another root is an orphan in our eyes.
-func (s *story) foreign(f finding) bool {
-	return f.ID == "runtime.cgroup.orphan" &&
-		!slices.ContainsFunc(s.scope.Cgroups, func(uid string) bool { return strings.Contains(f.Object, uid) })
 }

@@ -20,7 +20,7 @@ func (s *story) open() error {
 			return fmt.Errorf("%w; `make build` builds it", err)
 		}
 	}
-	s.root, s.home = filepath.Join(s.Dir, "varve"), filepath.Join(s.Dir, "home")
+	s.root, s.home = root(s.Dir), filepath.Join(s.Dir, "home")
 	if err := s.writeManifests(); err != nil {
 		return err
 	}

@@ -51,7 +51,6 @@ func (s *story) start(ctx context.Context, name string) error {
 	// Also of a pod that did not get ready there may be something to remove.
 	if p, asked := s.pod(ctx, name); asked == nil {
 		s.scope.Cgroups = append(s.scope.Cgroups, p.Metadata.UID)
-		err = errors.Join(err, s.remember(p.Metadata.UID))
 	}
 	return err
 }

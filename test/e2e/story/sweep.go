@@ -9,34 +9,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/varve-project/varve/runtime/config"
 	"github.com/varve-project/varve/test/node"
 )
 
-// uidsFile lists the pods' UIDs, by which their cgroups are known.
-const uidsFile = "uids"
-
-// remember keeps a pod's UID for Sweep.
-func (s *story) remember(uid string) error {
-	f, err := os.OpenFile(filepath.Join(s.Dir, uidsFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintln(f, uid)
-	return errors.Join(err, f.Close())
-}
+// root is the suite's --root in a story's folder.
+func root(dir string) string { return filepath.Join(dir, "varve") }
 
 // Sweep takes away what a story in dir has left on the shared machine, however
 // it ended: the kernel has ended its processes, mounts and namespaces with the
 // node, but not its loop devices, cgroups and files.
 func Sweep(dir string) error {
 	err := detachLoops(dir)
-	uids, failed := os.ReadFile(filepath.Join(dir, uidsFile))
-	if failed != nil && !errors.Is(failed, os.ErrNotExist) {
-		err = errors.Join(err, failed)
-	}
-	for _, uid := range strings.Fields(string(uids)) {
-		err = errors.Join(err, node.RemoveCgroup("varve/"+uid))
-	}
+	parent := config.Config{Root: root(dir)}.CgroupParent()
+	err = errors.Join(err, node.RemoveCgroup(strings.TrimPrefix(parent, "/")))
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
