@@ -43,8 +43,8 @@ func TestInstallAndUninstall(t *testing.T) {
 	makeIn(t, dir, "install")
 	got := files(t, dir)
 	for _, want := range []string{
-		"/usr/bin/varve", "/usr/bin/varve-overlay", "/usr/bin/varve-csi", "/opt/cni/bin/varve-cni",
-		"/etc/cni/net.d/10-varve.conflist", "/lib/systemd/system/varve-overlay.socket", "/lib/systemd/system/varve-csi.socket",
+		"/usr/bin/varve", "/usr/bin/varve-overlay", "/usr/bin/varve-devmapper", "/usr/bin/varve-csi", "/opt/cni/bin/varve-cni",
+		"/etc/cni/net.d/10-varve.conflist", "/lib/systemd/system/varve-overlay.socket", "/lib/systemd/system/varve-devmapper.socket", "/lib/systemd/system/varve-csi.socket",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s was not installed", want)
