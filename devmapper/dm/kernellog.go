@@ -10,22 +10,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// monotonic is the clock of the kernel's log, in microseconds.
-func monotonic() int64 {
-	var now unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) != nil {
-		return 0
+// kernelLog is the kernel's log from one moment on; -1 where it cannot be read.
+// The position tells what is newer, for the log's clock is no clock of ours.
+type kernelLog int
+
+func openKernelLog() kernelLog {
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
 	}
-	return now.Nano() / 1000
+	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
+		unix.Close(fd)
+		return -1
+	}
+	return kernelLog(fd)
 }
 
-// slack is how far the log's clock may lag behind CLOCK_MONOTONIC, in
-// microseconds: the log has the CPU's own clock, which nobody disciplines.
-const slack = 50_000
+func (l kernelLog) close() {
+	if l >= 0 {
+		unix.Close(int(l))
+	}
+}
 
 // refused adds to a table's refusal what only the kernel's log says: the
 // ioctl answers a bare EINVAL.
-func (c *Control) refused(name string, since int64, targets []Target, err error) error {
+func (c *Control) refused(name string, log kernelLog, targets []Target, err error) error {
 	table := make([]string, len(targets))
 	for i, t := range targets {
 		table[i] = t.String()
@@ -37,32 +46,29 @@ func (c *Control) refused(name string, since int64, targets []Target, err error)
 	if statErr != nil {
 		return err
 	}
-	reasons := logged(since, fmt.Sprintf("%d:%d", info.Major, info.Minor))
+	reasons := log.about(fmt.Sprintf("%d:%d", info.Major, info.Minor))
 	if reasons == nil {
 		return fmt.Errorf("%w (table: %s)", err, strings.Join(table, "; "))
 	}
 	return fmt.Errorf("%w (table: %s; the kernel's log: %s)", err, strings.Join(table, "; "), strings.Join(reasons, "; "))
 }
 
-// logged are the lines that device-mapper wrote to the kernel's log since the
-// moment: those about the device, or else those about none, which may be
-// another call's of the same moment. None where the log cannot be read.
-func logged(since int64, device string) []string {
-	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if err != nil {
+// about are the lines that device-mapper wrote since: those about the device,
+// or else those about none, which may be another call's of the same moment.
+func (l kernelLog) about(device string) []string {
+	if l < 0 {
 		return nil
 	}
-	defer unix.Close(fd)
 	var own, others []string
 	for record := make([]byte, 8<<10); ; {
-		n, err := unix.Read(fd, record)
+		n, err := unix.Read(int(l), record)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.EPIPE) { // EPIPE: lines were overwritten
 			continue
 		}
 		if err != nil || n == 0 {
 			break
 		}
-		line, number := reason(record[:n], since)
+		line, number := reason(record[:n])
 		switch {
 		case line == "":
 		case number == device:
@@ -78,17 +84,13 @@ func logged(since int64, device string) []string {
 }
 
 // reason is the text of one record of /dev/kmsg ("6,1234,5678901,-;text\n …")
-// where device-mapper wrote it since the moment, and the MAJOR:MINOR that it
-// is about, if any ("table: 253:0: linear: Device lookup failed").
-func reason(record []byte, since int64) (message, number string) {
-	prefix, line, _ := bytes.Cut(record, []byte(";"))
+// where device-mapper wrote it, and the MAJOR:MINOR that it is about, if any
+// ("table: 253:0: linear: Device lookup failed").
+func reason(record []byte) (message, number string) {
+	_, line, _ := bytes.Cut(record, []byte(";"))
 	line, _, _ = bytes.Cut(line, []byte("\n"))
 	message, ours := strings.CutPrefix(string(line), "device-mapper: ")
 	if !ours {
-		return "", ""
-	}
-	var level, sequence, at int64
-	if n, _ := fmt.Sscanf(string(prefix), "%d,%d,%d", &level, &sequence, &at); n != 3 || at < since-slack {
 		return "", ""
 	}
 	_, about, _ := strings.Cut(message, ": ")

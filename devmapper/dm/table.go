@@ -24,12 +24,13 @@ func (c *Control) Load(name string, readOnly bool, targets ...Target) error {
 	if readOnly {
 		cmd.flags |= unix.DM_READONLY_FLAG
 	}
-	since := monotonic()
+	log := openKernelLog()
+	defer log.close()
 	_, err := c.device("load a table into", cmd)
 	if err == nil || errors.Is(err, unix.ENXIO) || !isErrno(err) {
 		return err
 	}
-	return c.refused(name, since, targets, err)
+	return c.refused(name, log, targets, err)
 }
 
 // checkTargets finds what the kernel would refuse with a bare EINVAL.
