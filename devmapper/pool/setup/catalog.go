@@ -50,6 +50,7 @@ func catalogOn(node string) (string, error) {
 // Record is what these commands read of a catalog's pool.json.
 type Record struct {
 	UUID          string   `json:"uuid"`
+	BlockBytes    uint64   `json:"blockBytes"`
 	DataBytes     uint64   `json:"dataBytes"`
 	TransactionID uint64   `json:"transactionID"`
 	Moving        uint64   `json:"moving"`

@@ -42,7 +42,7 @@ func (h *Host) Check(ctx context.Context, c pool.Config) (*Checked, error) {
 	k := &Checked{UUID: f.UUID, Findings: f.cutOff(h)}
 	switch {
 	case f.Live != nil && f.Live.Mode != pool.ModeFail:
-		err = k.live(ctx, f)
+		err = k.live(ctx, h, f)
 	case f.Live != nil:
 		k.damaged(f, errors.New("the kernel has failed the pool, so that its metadata cannot be read while it is active"))
 	default:
@@ -64,7 +64,7 @@ func (k *Checked) damaged(f *Found, err error) {
 }
 
 // live checks a metadata snapshot of an active pool.
-func (k *Checked) live(ctx context.Context, f *Found) (err error) {
+func (k *Checked) live(ctx context.Context, h *Host, f *Found) (err error) {
 	k.How = "a metadata snapshot of the active pool, read by varve"
 	if f.Live.NeedsCheck {
 		k.damaged(f, errors.New("the kernel met an error in the metadata and wants them checked before it writes again"))
@@ -72,7 +72,7 @@ func (k *Checked) live(ctx context.Context, f *Found) (err error) {
 	}
 	if f.Live.Mode == pool.ModeReadOnly {
 		k.How = "nothing: a read-only pool takes no metadata snapshot; make it idle (stop the daemon, then vgchange -an or dmsetup remove) to check it"
-		return k.records(f, nil)
+		return k.records(ctx, h, f, nil)
 	}
 	ctl, err := dm.Open()
 	if err != nil {
@@ -98,7 +98,7 @@ func (k *Checked) live(ctx context.Context, f *Found) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the metadata snapshot of %s: %w", f.Live.Name, err)
 	}
-	return k.walk(ctx, f, m)
+	return k.walk(ctx, h, f, m)
 }
 
 // reserve takes the pool's one metadata snapshot. The daemon may have it for a
@@ -137,20 +137,20 @@ func (k *Checked) idle(ctx context.Context, h *Host, f *Found, node string) erro
 	m, err := thinmeta.Open(r)
 	if err != nil {
 		k.damaged(f, err)
-		return k.records(f, nil)
+		return k.records(ctx, h, f, nil)
 	}
-	return k.walk(ctx, f, m)
+	return k.walk(ctx, h, f, m)
 }
 
 // walk reads every device and every mapping.
-func (k *Checked) walk(ctx context.Context, f *Found, m *thinmeta.Metadata) error {
+func (k *Checked) walk(ctx context.Context, h *Host, f *Found, m *thinmeta.Metadata) error {
 	devices, err := m.Devices(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		k.damaged(f, err)
-		return k.records(f, nil)
+		return k.records(ctx, h, f, nil)
 	}
 	k.Thins = len(devices)
 	for _, d := range devices {
@@ -166,12 +166,12 @@ func (k *Checked) walk(ctx context.Context, f *Found, m *thinmeta.Metadata) erro
 		}
 		k.Mapped += mapped * uint64(m.Superblock().DataBlockSize) * 512
 	}
-	return k.records(f, devices)
+	return k.records(ctx, h, f, devices)
 }
 
 // records compares the pool with the catalog's record.
-func (k *Checked) records(f *Found, devices []thinmeta.Device) error {
-	r, _, err := f.readRecord()
+func (k *Checked) records(ctx context.Context, h *Host, f *Found, devices []thinmeta.Device) error {
+	r, err := f.recordAwake(ctx, h)
 	if err != nil {
 		k.Findings = append(k.Findings, finding.Finding{
 			ID: "devmapper.catalog.unreadable", Severity: finding.Warning, Object: f.Volumes.Where(), Text: err.Error(),

@@ -31,10 +31,11 @@ func (d *Destroy) Plan(ctx context.Context, h *Host, dryRun bool) (*Plan, error)
 		return nil, err
 	}
 	c := d.Config
-	if j != nil && j.UUID == d.UUID && (j.Call == "create" || j.Call == "destroy") {
-		c = j.Location.In(c)
-	} else if j != nil {
+	if j != nil && j.UUID != d.UUID {
 		return nil, fmt.Errorf("a `pool %s` of the pool %s was cut off: run it again first", j.Call, j.UUID)
+	}
+	if j != nil {
+		c = j.Location.In(c)
 	}
 	f, err := h.Find(ctx, c)
 	if err != nil {

@@ -33,7 +33,7 @@ func (t *takeDown) lvm(ctx context.Context, h *Host) error {
 func (t *takeDown) wholeGroup(ctx context.Context, h *Host) error {
 	for _, v := range t.Group.Volumes {
 		mine := v.Name == pool.PoolVolume || v.Name == pool.CatalogVolume || owner(v.Tags) == t.plan.UUID ||
-			strings.HasSuffix(v.Name, "_pmspare") || strings.HasPrefix(v.Name, pool.PoolVolume+"_") || strings.HasPrefix(v.Name, "lvol")
+			strings.HasPrefix(v.Name, oldMetadata(pool.PoolVolume)) || strings.HasSuffix(v.Name, "_pmspare") || strings.HasPrefix(v.Name, pool.PoolVolume+"_") || strings.HasPrefix(v.Name, "lvol")
 		if !mine {
 			return fmt.Errorf("volume group %s holds the volume %s, which is not the pool's: move it away first, the group was made for the pool and goes with it", t.Group.Name, v.Name)
 		}
@@ -72,6 +72,11 @@ func (t *takeDown) wipeDisk(name string) {
 
 // volumes removes the two volumes in a group that was there before.
 func (t *takeDown) volumes() {
+	for _, v := range t.Group.Volumes {
+		if strings.HasPrefix(v.Name, oldMetadata(t.Volumes.Pool)) {
+			t.plan.add("lvremove-old", "remove the metadata that a repair replaced", Exec(lvm("lvremove", "--yes", "--force", t.Group.Name+"/"+v.Name)))
+		}
+	}
 	for _, name := range []string{t.Volumes.Pool, t.Volumes.Catalog} {
 		v := t.Group.Volume(name)
 		if v == nil || !slices.Contains(v.Tags, tagMade) || owner(v.Tags) != t.plan.UUID {

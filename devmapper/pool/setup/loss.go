@@ -11,42 +11,71 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/varve-project/varve/devmapper/dm"
 	"github.com/varve-project/varve/internal/atomicfile"
 )
+
+// Mend is the action of repairing a pool's metadata volume into another one,
+// both inactive but for the moment.
+type Mend struct {
+	found *Found
+	fresh string
+	help  []string
+}
+
+// Shell is the command line.
+func (m Mend) Shell() string {
+	v := m.found.Group.Volume(m.found.Volumes.Pool)
+	return mendCommand(dm.Path(lvmDevice(m.found.Group.Name, v.Metadata)), dm.Path(lvmDevice(m.found.Group.Name, m.fresh)), m.help).Shell()
+}
+
+func (m Mend) do(ctx context.Context, h *Host) error {
+	return m.found.withMetadata(ctx, h, func(from string) error {
+		return m.found.withVolume(ctx, h, m.fresh, func(to string) error { return mend(ctx, h, from, to, m.help) })
+	})
+}
+
+// MendFrom is the action of repairing metadata that were saved in a file onto
+// their device.
+type MendFrom struct {
+	saved, device string
+	help          []string
+}
+
+// Shell is the command line.
+func (m MendFrom) Shell() string { return mendCommand(m.saved, m.device, m.help).Shell() }
+
+func (m MendFrom) do(ctx context.Context, h *Host) error {
+	return mend(ctx, h, m.saved, m.device, m.help)
+}
+
+func mendCommand(from, to string, help []string) Exec {
+	return append(Exec{"thin_repair", "--input", from, "--output", to}, help...)
+}
+
+// mend repairs, checks what it made, and says which thin devices are gone.
+func mend(ctx context.Context, h *Host, from, to string, help []string) error {
+	l := loss{}
+	l.before, l.blind = idleThins(from)
+	if err := mendCommand(from, to, help).do(ctx, h); err != nil {
+		return err
+	}
+	if _, err := h.run(ctx, "thin_check", to); err != nil {
+		return fmt.Errorf("what thin_repair made is not whole, so it is not used: %w", err)
+	}
+	after, err := idleThins(to)
+	if err != nil {
+		return fmt.Errorf("the repaired metadata cannot be read: %w", err)
+	}
+	h.say("# %s", l.words(after))
+	return nil
+}
 
 // loss compares a pool's thin devices before and after a repair.
 type loss struct {
 	before []uint32
 	// blind is why the list before could not be read.
 	blind error
-}
-
-// Survey is the action of listing thin devices, before a repair and after it,
-// where it says what was lost.
-type Survey struct {
-	found *Found
-	loss  *loss
-	after bool
-}
-
-// Shell says what is done.
-func (s Survey) Shell() string { return "read the device-details tree of the metadata" }
-
-func (s Survey) do(ctx context.Context, h *Host) error {
-	var ids []uint32
-	err := s.found.withMetadata(ctx, h, func(node string) (err error) {
-		ids, err = idleThins(node)
-		return err
-	})
-	if !s.after {
-		s.loss.before, s.loss.blind = ids, err
-		return ctx.Err() // damaged metadata are why we are here
-	}
-	if err != nil {
-		return fmt.Errorf("the repaired metadata cannot be read: %w", err)
-	}
-	h.say("# %s", s.loss.words(ids))
-	return nil
 }
 
 func (l *loss) words(after []uint32) string {

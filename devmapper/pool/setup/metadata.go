@@ -32,11 +32,16 @@ func (f *Found) withMetadata(ctx context.Context, h *Host, fn func(node string) 
 	if v == nil || v.Metadata == "" {
 		return fmt.Errorf("volume group %s has no thin pool %s", f.Group.Name, f.Volumes.Pool)
 	}
-	node := dm.Path(lvmDevice(f.Group.Name, v.Metadata))
+	return f.withVolume(ctx, h, v.Metadata, fn)
+}
+
+// withVolume calls fn with the node of a volume, active for the moment.
+func (f *Found) withVolume(ctx context.Context, h *Host, volume string, fn func(node string) error) (err error) {
+	node := dm.Path(lvmDevice(f.Group.Name, volume))
 	if _, err := os.Stat(node); err == nil {
 		return fn(node)
 	}
-	name := f.Group.Name + "/" + v.Metadata
+	name := f.Group.Name + "/" + volume
 	if _, err := h.run(ctx, lvm("lvchange", "--yes", "--activate", "y", name)...); err != nil {
 		return err
 	}
@@ -45,4 +50,20 @@ func (f *Found) withMetadata(ctx context.Context, h *Host, fn func(node string) 
 		err = errors.Join(err, downErr)
 	}()
 	return fn(node)
+}
+
+// recordAwake is readRecord that activates the catalog's volume for the moment
+// where it is not active.
+func (f *Found) recordAwake(ctx context.Context, h *Host) (r Record, err error) {
+	if f.Catalog != "" || !f.Volumes.Kind.LVM() || f.Group.Volume(f.Volumes.Catalog) == nil {
+		r, _, err = f.readRecord()
+		return r, err
+	}
+	awake := *f
+	err = f.withVolume(ctx, h, f.Volumes.Catalog, func(node string) error {
+		awake.Catalog = node
+		r, _, err = awake.readRecord()
+		return err
+	})
+	return r, err
 }

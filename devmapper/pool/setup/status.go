@@ -40,8 +40,11 @@ func (h *Host) Status(ctx context.Context, c pool.Config) (*Status, error) {
 	}
 	s := &Status{Where: f.Volumes.Where(), Kind: string(f.Volumes.Kind), Place: LocationOf(c), Owner: f.Owner, Active: f.Live != nil}
 	s.UUID = f.UUID
+	if f.Group != nil {
+		s.Data.Room, s.Metadata.Room = f.Group.Free, f.Group.Free
+	}
 	s.Findings = append(s.Findings, f.cutOff(h)...)
-	record, room, err := f.readRecord()
+	record, room, err := f.readRecord() // never activates the catalog: status changes nothing
 	if err != nil {
 		s.Findings = append(s.Findings, finding.Finding{
 			ID: "devmapper.catalog.unreadable", Severity: finding.Warning, Object: s.Where, Text: err.Error(),
@@ -69,13 +72,10 @@ func (h *Host) Status(ctx context.Context, c pool.Config) (*Status, error) {
 func (s *Status) fill(f *Found, c pool.Config) {
 	l := f.Live
 	s.Device, s.TransactionID, s.BlockBytes, s.Mode, s.NeedsCheck = dm.Path(l.Name), l.TransactionID, l.BlockBytes, l.Mode, l.NeedsCheck
-	s.Data = pool.Fill{Used: l.DataUsed * l.BlockBytes, Total: l.DataTotal * l.BlockBytes}
-	s.Metadata = pool.Fill{Used: l.MetadataUsed * pool.MetadataBlock, Total: l.MetadataTotal * pool.MetadataBlock}
+	s.Data.Used, s.Data.Total = l.DataUsed*l.BlockBytes, l.DataTotal*l.BlockBytes
+	s.Metadata.Used, s.Metadata.Total = l.MetadataUsed*pool.MetadataBlock, l.MetadataTotal*pool.MetadataBlock
 	s.Data.Floor = s.Data.Total / 100 * uint64(c.MinFreeData)
 	s.Metadata.Floor = s.Metadata.Total / 100 * uint64(c.MinFreeMetadata)
-	if f.Group != nil {
-		s.Data.Room, s.Metadata.Room = f.Group.Free, f.Group.Free
-	}
 	s.OutOfSpace = "queue"
 	if l.ErrorIfFull {
 		s.OutOfSpace = "error"
