@@ -139,7 +139,8 @@ type Devices interface {
 	Thins(ctx context.Context) ([]Thin, error)
 	// Reclaim deletes every thin device, active or not (but open), that
 	// owned denies and whose id the catalog's windows have given out, and
-	// returns their ids. Called at start and by audits.
+	// returns their ids. Called at start and by audits. owned must also claim
+	// the ids of calls that are under way, which have no record yet.
 	Reclaim(ctx context.Context, owned func(ThinID) bool) ([]ThinID, error)
 	// Status reads the pool's state from the kernel.
 	Status(ctx context.Context) (Status, error)

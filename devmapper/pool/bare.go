@@ -108,7 +108,7 @@ func (s *bareSite) pool(_ context.Context, r record) (string, error) {
 	if _, err := s.ensure("pool.open.pool", tailPool, target); err != nil {
 		return "", err
 	}
-	return s.names.name(tailPool), s.adapt(table)
+	return s.names.name(tailPool), s.p.retable(s.names.name(tailPool), table.errorIfFull)
 }
 
 // checkMetadata keeps the kernel from formatting a blank metadata device in
@@ -217,25 +217,4 @@ func sameDevices(params string, want dm.Target) bool {
 	should, wantErr := parsePoolTable([]dm.Target{want})
 	return err == nil && wantErr == nil &&
 		is.metadata == should.metadata && is.data == should.data && is.blockBytes == should.blockBytes
-}
-
-// adapt gives an active pool the configured behaviour when it is full. The
-// pool is suspended without a flush: a full one would never end it.
-func (s *bareSite) adapt(want poolTable) error {
-	ctl, name := s.p.ctl, s.names.name(tailPool)
-	targets, err := ctl.Table(name)
-	if err != nil {
-		return err
-	}
-	is, err := parsePoolTable(targets)
-	if err != nil || is.errorIfFull == want.errorIfFull {
-		return err
-	}
-	is.errorIfFull = want.errorIfFull
-	failpoint.Hit("pool.open.adapt.before")
-	defer failpoint.Hit("pool.open.adapt.after")
-	if err := ctl.Load(name, false, is.target()); err != nil {
-		return err
-	}
-	return errors.Join(ctl.Suspend(name, dm.SuspendOptions{NoFlush: true, SkipLockFS: true}), ctl.Resume(name))
 }

@@ -188,6 +188,10 @@ func TestLazily(t *testing.T) {
 	if err := errors.Join(p.Deactivate(ctx, id, true), user.Close()); err != nil {
 		t.Fatal(err)
 	}
+	// The kernel removes it a moment later; Delete waits for that.
+	if err := p.Delete(ctx, id); err != nil {
+		t.Error(err)
+	}
 	if active, _, _, err := p.Active(ctx, id); err != nil || active {
 		t.Errorf("stayed after its last user: %v %v", active, err)
 	}

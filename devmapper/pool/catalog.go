@@ -122,8 +122,9 @@ func (p *Pool) disown() error {
 	if p.mounted {
 		if err := mount.Unmount(p.catalog); err != nil {
 			errs = append(errs, fmt.Errorf("the catalog of %s: %w", p.where(), err))
+		} else {
+			p.mounted = false
 		}
-		p.mounted = false
 	}
 	if p.local != nil {
 		errs = append(errs, p.local.Release())

@@ -1,7 +1,10 @@
 package pool_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,21 +14,30 @@ import (
 	"github.com/varve-project/varve/devmapper/pool"
 )
 
-// ioctls are the names of what was recorded since the last look.
-func ioctls(r *recorder.Recorder) []string {
-	names := []string{}
-	for _, c := range r.Take() {
-		names = append(names, strings.TrimPrefix(recorder.Name(c.Request), "DM_"))
+// The record of TestCounts, for TestReplay. It is made anew by
+//
+//	VARVE_UPDATE=1 go test -exec 'bin/vm run --share DIR/devmapper/pool/testdata --' -run TestCounts ./devmapper/pool/
+//
+// on a machine of the byte order in the name.
+const (
+	record     = "testdata/calls-little-endian.txt"
+	recordHead = "testdata/calls-little-endian.pool"
+	recordUUID = "01980248-fcfe-7000-8000-000000000001"
+)
+
+// ioctls are the names of what was recorded.
+func ioctls(calls []recorder.Call) []string {
+	list := []string{}
+	for _, c := range calls {
+		list = append(list, recorder.Name(c.Request))
 	}
-	return names
+	return list
 }
 
-// TestCounts holds the cost of every call: what the kernel is asked, in order.
-// A pool commit comes with each TARGET_MSG, and none with anything else but
-// Flush.
+// TestCounts holds what every call asks of the kernel, in order.
 func TestCounts(t *testing.T) {
-	l := newLab(t, 256*mib, 16*mib)
 	var rec *recorder.Recorder
+	l := newLab(t, 256*mib, 16*mib, recordUUID)
 	ctl, err := dm.Open(dm.WithoutScan(), dm.WithKernel(func(k dm.Kernel) dm.Kernel {
 		rec = recorder.Over(k)
 		return rec
@@ -36,42 +48,74 @@ func TestCounts(t *testing.T) {
 	defer ctl.Close()
 	p := l.open(func(o *pool.Options) { o.Control = ctl })
 	defer l.close(p)
-	ctx := t.Context()
-	const size = 64 * mib
-	activate := func(id pool.ThinID, bytes uint64) func() error {
-		return func() error {
-			_, err := p.Activate(ctx, id, pool.Activation{Bytes: bytes})
-			return err
+	var all []recorder.Call
+	for _, step := range pool.Steps(t.Context(), p, l.newID(p), l.newID(p), l.newID(p)) {
+		rec.Take()
+		if err := step.Call(); err != nil {
+			t.Fatalf("%s: %v", step.Name, err)
+		}
+		calls := rec.Take()
+		if got := ioctls(calls); !slices.Equal(got, strings.Fields(step.Want)) {
+			t.Errorf("%s: %v\nwant %s", step.Name, got, step.Want)
+		}
+		if !step.Disk {
+			all = append(all, calls...)
 		}
 	}
-	base, child, third := l.newID(p), l.newID(p), l.newID(p)
-	for _, step := range []struct {
-		name string
-		call func() error
-		want string
-	}{
-		{"create", func() error { return p.Create(ctx, base) }, "TARGET_MSG DEV_STATUS"},
-		{"snapshot of an inactive origin", func() error { return p.Snapshot(ctx, child, base) }, "DEV_SUSPEND TARGET_MSG DEV_STATUS"},
-		{"activate", activate(child, size), "DEV_CREATE TABLE_LOAD DEV_SUSPEND"},
-		{"activate what is active", activate(child, size), "DEV_CREATE TABLE_STATUS"},
-		{"grow", activate(child, 2*size), "DEV_CREATE TABLE_STATUS TABLE_LOAD DEV_SUSPEND DEV_SUSPEND"},
-		{"snapshot of an active origin", func() error { return p.Snapshot(ctx, third, child) }, "DEV_SUSPEND TARGET_MSG DEV_STATUS DEV_SUSPEND"},
-		{"active", func() error { _, _, _, err := p.Active(ctx, child); return err }, "TABLE_STATUS"},
-		{"flush", func() error { return p.Flush(ctx, child) }, "DEV_SUSPEND DEV_SUSPEND TABLE_STATUS"},
-		{"status", func() error { _, err := p.Status(ctx); return err }, "TABLE_STATUS LIST_DEVICES"},
-		{"thins", func() error { _, err := p.Thins(ctx); return err }, "TARGET_MSG TARGET_MSG"},
-		{"admit", p.Admit, ""},
-		{"new id", func() error { _, err := p.NewID(ctx); return err }, ""},
-		{"deactivate", func() error { return p.Deactivate(ctx, child, false) }, "DEV_REMOVE"},
-		{"deactivate lazily", func() error { return p.Deactivate(ctx, child, true) }, "DEV_REMOVE"},
-		{"delete", func() error { return p.Delete(ctx, child) }, "TARGET_MSG DEV_STATUS"},
-	} {
-		rec.Take()
-		if err := step.call(); err != nil {
-			t.Fatalf("%s: %v", step.name, err)
+	if os.Getenv("VARVE_UPDATE") != "" {
+		head := fmt.Sprintf("%s %s %d\n", p.Name(), p.Number(), p.Event())
+		update(t, record, recorder.Format(all))
+		update(t, recordHead, []byte(head))
+	}
+}
+
+func update(t *testing.T, path string, content []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReplay makes the calls of TestCounts without a kernel: byte for byte the
+// same is asked, whoever runs it.
+func TestReplay(t *testing.T) {
+	text, err := os.ReadFile(record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := os.ReadFile(recordHead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var device, number string
+	var event uint32
+	if _, err := fmt.Fscan(bytes.NewReader(head), &device, &number, &event); err != nil {
+		t.Fatal(err)
+	}
+	calls, err := recorder.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	player := recorder.Play(calls)
+	p := pool.Replayed(dm.New(player), recordUUID, device, number)
+	p.SetEvent(event)
+	p.SetDiscardOnDelete(false)
+	for _, step := range pool.Steps(t.Context(), p, 1, 2, 3) {
+		if step.Disk {
+			continue
 		}
-		if got := ioctls(rec); !slices.Equal(got, strings.Fields(step.want)) {
-			t.Errorf("%s: %s\nwant %s", step.name, fmt.Sprint(got), step.want)
+		before := player.Played()
+		if err := step.Call(); err != nil {
+			t.Fatalf("%s: %v", step.Name, err)
 		}
+		if got, want := player.Played()-before, len(strings.Fields(step.Want)); got != want {
+			t.Errorf("%s: %d ioctls, want %d", step.Name, got, want)
+		}
+	}
+	if left := player.Left(); left > 0 {
+		t.Errorf("%d recorded calls were not made", left)
 	}
 }

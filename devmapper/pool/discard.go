@@ -36,9 +36,7 @@ const (
 func (p *Pool) discard(ctx context.Context, id ThinID) error {
 	name := p.names.thin(id) + discardTail
 	// The kernel would let us discard beneath whoever uses the device.
-	if _, err := p.ctl.Stat(p.names.thin(id)); err == nil {
-		return p.stillActive(id, unix.EBUSY)
-	} else if !errdefs.IsNotFound(err) {
+	if err := p.inactive(ctx, id); err != nil {
 		return err
 	}
 	failpoint.Hit("pool.delete.discard.before")

@@ -78,27 +78,31 @@ func (w watched) SetErrorIfFull(ctx context.Context, fail bool) error {
 		}
 		return nil
 	}
-	_, err := look(ctx, p, what, func() (struct{}, error) { return struct{}{}, p.retable(fail) })
+	_, err := look(ctx, p, what, func() (struct{}, error) { return struct{}{}, p.retable(p.device, fail) })
 	return err
 }
 
-// retable loads the pool's own table once more, with another behaviour.
-func (p *Pool) retable(errorIfFull bool) error {
-	targets, err := p.ctl.Table(p.device)
+// retable gives a pool whose table is ours its behaviour when it is full, if it
+// has the other one. A table of LVM's is LVM's to change.
+func (p *Pool) retable(device string, errorIfFull bool) error {
+	targets, err := p.ctl.Table(device)
 	if err != nil {
 		return err
 	}
 	t, err := parsePoolTable(targets)
-	if err != nil {
+	if err != nil || t.errorIfFull == errorIfFull {
 		return err
 	}
 	t.errorIfFull = errorIfFull
 	failpoint.Hit("pool.guard.table.before")
 	defer failpoint.Hit("pool.guard.table.after")
-	if err := p.ctl.Load(p.device, false, t.target()); err != nil {
+	if err := p.ctl.Load(device, false, t.target()); err != nil {
 		return err
 	}
-	return errors.Join(p.ctl.Suspend(p.device, dm.SuspendOptions{NoFlush: true, SkipLockFS: true}), p.ctl.Resume(p.device))
+	if err := p.ctl.Suspend(device, dm.SuspendOptions{NoFlush: true, SkipLockFS: true}); err != nil {
+		return errors.Join(err, p.ctl.Clear(device))
+	}
+	return p.ctl.Resume(device)
 }
 
 // groupStore is the volume group as what the pool can grow in.

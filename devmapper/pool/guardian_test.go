@@ -47,11 +47,17 @@ func eventually(t *testing.T, within time.Duration, what string, so func() bool)
 // bystander is how long emulation and neighbours may hold up what is bounded.
 const bystander = 15 * time.Second
 
+// pour writes n mebibytes of something, past the page cache.
+func pour(t *testing.T, path string, n int) error {
+	t.Helper()
+	return writer(t, path, n).Wait()
+}
+
 // TestGuardianFloor: a pool that is written to its floor admits nothing, and
 // says why; writes beyond go on until it is full and then fail; a deletion
 // mends all of it.
 func TestGuardianFloor(t *testing.T) {
-	l := newLab(t, 128*mib, 16*mib)
+	l := newLab(t, 64*mib, 16*mib)
 	l.config.MinFreeData = 40
 	p := l.open()
 	defer l.close(p)
@@ -61,22 +67,20 @@ func TestGuardianFloor(t *testing.T) {
 	if err := p.Admit(); err != nil {
 		t.Fatal(err)
 	}
-	id, path := l.thin(p, 256*mib)
-	// 112 MiB of data, 40% kept free: 67.2 MiB may be used. The event comes at
+	id, path := l.thin(p, 128*mib)
+	// 48 MiB of data, 40% kept free: 28.8 MiB may be used. The event comes at
 	// the low-water mark, the fast clock sees the rest.
-	if err := fillUp(t, path, 70*mib); err != nil {
+	if err := pour(t, path, 32); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, bystander, "refusal below the floor", func() bool { return p.Admit() != nil })
 	want(t, "Admit", p.Admit(), errdefs.IsResourceExhausted, "pool "+l.data.Path, "data space", "% used", "min_free_data = 40", "`varve-devmapper pool extend")
-	if err := fillUp(t, path, 100*mib); err != nil {
-		t.Logf("100 MiB: %v", err) // 112 MiB of data hold it
+	if err := pour(t, path, 40); err != nil {
+		t.Errorf("what runs goes on below the floor: %v", err)
 	}
-	began := time.Now()
-	if err := fillUp(t, path, 140*mib); err == nil {
-		t.Error("140 MiB went into a pool of 112 MiB")
+	if err := pour(t, path, 60); err == nil {
+		t.Error("60 MiB went into a pool of 48 MiB")
 	}
-	t.Logf("the write beyond failed after %s", time.Since(began))
 	eventually(t, bystander, "finding of a full pool", func() bool { return has(g, guard.DataFull) })
 	if err := errors.Join(p.Deactivate(ctx, id, false), p.Delete(ctx, id)); err != nil {
 		t.Fatal(err)
@@ -100,7 +104,7 @@ func has(g *guard.Guard, id string) bool {
 // where no signal reaches it.
 func writer(t *testing.T, path string, mibs int) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command("dd", "if=/dev/urandom", "of="+path, "bs=1M", fmt.Sprintf("count=%d", mibs), "oflag=direct")
+	cmd := exec.Command("dd", "if=/dev/zero", "of="+path, "bs=1M", fmt.Sprintf("count=%d", mibs), "oflag=direct")
 	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -210,59 +214,81 @@ func (l *lab) lvmNow(args ...string) string {
 // TestGuardianExtends: a pool whose group has room grows before it is full,
 // its metadata too; one that was full goes on, and who waited loses nothing.
 func TestGuardianExtends(t *testing.T) {
-	l, group := lvmLab(t, 512*mib, 64*mib)
-	l.config.OutOfSpace, l.config.QueueFor = "queue", service.Duration(time.Minute)
+	l, group := lvmLab(t, 320*mib, 32*mib)
+	l.config.OutOfSpace, l.config.QueueFor, l.config.ExtendBy = "queue", service.Duration(time.Minute), 50
 	p := l.open()
 	defer l.close(p)
 	g := watch(t, p)
 	defer g.Close()
-	ctx := t.Context()
-	_, path := l.thin(p, 1024*mib)
-	if err := fillUp(t, path, 54*mib); err != nil { // 84% of 64 MiB
+	_, path := l.thin(p, 512*mib)
+	if err := pour(t, path, 27); err != nil { // 84% of 32 MiB
 		t.Fatal(err)
 	}
-	eventually(t, 2*time.Minute, "an extension of the data", func() bool { return g.View().Data.Total >= 76*mib && p.Admit() == nil })
+	eventually(t, time.Minute, "an extension of the data", func() bool { return g.View().Data.Total >= 48*mib && p.Admit() == nil })
 	// Faster than any guardian: the pool is full, the writer waits, and is
 	// served by extension after extension.
-	cmd := writer(t, path, 140)
-	if err := cmd.Wait(); err != nil {
+	if err := pour(t, path, 80); err != nil {
 		t.Errorf("a writer that waited for an extension: %v", err)
 	}
-	v, err := g.Look(ctx)
-	if err != nil || v.Data.Total < 140*mib || v.Mode != guard.Write {
-		t.Errorf("view %+v, %v", v, err)
-	}
-	if total := strings.TrimSpace(l.lvmNow("lvs", "--noheadings", "--units", "b", "--nosuffix", "--options", "lv_size", group+"/"+pool.PoolVolume)); total != fmt.Sprint(v.Data.Total) {
-		t.Errorf("LVM says that the pool has %s bytes, the kernel %d", total, v.Data.Total)
-	}
-	fillMetadata(t, l, p, g)
-	// With the last room gone a writer gets its error, and new ones a refusal.
+	eventually(t, time.Minute, "kernel and LVM agree", func() bool {
+		v, err := g.Look(t.Context())
+		total := l.lvmNow("lvs", "--noheadings", "--units", "b", "--nosuffix", "--options", "lv_size", group+"/"+pool.PoolVolume)
+		return err == nil && v.Data.Total > 100*mib && v.Mode == guard.Write && strings.TrimSpace(total) == fmt.Sprint(v.Data.Total)
+	})
+	// With the last room gone a writer gets its error when the queue is over.
 	l.lvmNow("lvcreate", "--name", "filler", "--extents", "100%FREE", group)
 	began := time.Now()
-	_ = writer(t, path, 900).Wait()
+	if err := pour(t, path, 300); err == nil {
+		t.Error("a full pool took 300 MiB")
+	}
 	t.Logf("the writer without room ended after %s", time.Since(began))
 	eventually(t, bystander, "refusal", func() bool { return p.Admit() != nil })
-	want(t, "Admit", p.Admit(), errdefs.IsResourceExhausted, group+"/varve-pool", "vgextend "+group)
+	want(t, "Admit", p.Admit(), errdefs.IsResourceExhausted, group+"/varve-pool", "`varve-devmapper pool extend --data +")
 	// Room comes, by hand.
 	l.lvmNow("lvremove", "--force", group+"/filler")
-	l.lvmNow("lvextend", "--size", "+100m", group+"/"+pool.PoolVolume)
+	l.lvmNow("lvextend", "--size", "+64m", group+"/"+pool.PoolVolume)
 	eventually(t, bystander, "admission after an extension by hand", func() bool { return p.Admit() == nil })
 }
 
-// fillMetadata makes thin devices until the guardian has extended the metadata.
-func fillMetadata(t *testing.T, l *lab, p *pool.Pool, g *guard.Guard) {
-	t.Helper()
-	before := g.View().Metadata
+// TestGuardianExtendsMetadata: who asks before creating is refused at the
+// floor, not surprised by a read-only pool, and admitted when the guardian has
+// extended the metadata; who does not ask fills them, and the guardian brings
+// the pool back.
+func TestGuardianExtendsMetadata(t *testing.T) {
+	l, _ := lvmLab(t, 128*mib, 32*mib)
+	p := l.open()
+	defer l.close(p)
+	g := watch(t, p)
+	defer g.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	for g.View().Metadata.Total == before.Total {
+	refused := 0
+	for before := g.View().Metadata.Total; g.View().Metadata.Total == before; {
 		if ctx.Err() != nil {
-			t.Fatalf("metadata %+v, were %+v", g.View().Metadata, before)
+			t.Fatalf("metadata %+v", g.View().Metadata)
 		}
-		for range 100 {
-			if err := p.Create(ctx, l.newID(p)); err != nil {
-				t.Fatalf("metadata %+v: %v", g.View().Metadata, err)
-			}
+		if err := p.Admit(); err != nil {
+			want(t, "Admit", err, errdefs.IsResourceExhausted, "metadata space", "min_free_metadata = 10", "`varve-devmapper pool extend --metadata +")
+			refused++
+			time.Sleep(100 * time.Millisecond)
+			continue
 		}
+		if err := p.Create(ctx, l.newID(p)); err != nil {
+			t.Fatalf("metadata %+v: %v", g.View().Metadata, err)
+		}
+	}
+	t.Logf("refused %d times", refused)
+	for {
+		if err := p.Create(ctx, l.newID(p)); err != nil {
+			want(t, "create in full metadata", err, errdefs.IsUnavailable, "pool extend")
+			break
+		}
+	}
+	eventually(t, time.Minute, "the pool is back", func() bool {
+		v := g.View()
+		return v.Mode == guard.Write && !v.NeedsCheck && p.Admit() == nil
+	})
+	if err := p.Create(ctx, l.newID(p)); err != nil {
+		t.Error(err)
 	}
 }

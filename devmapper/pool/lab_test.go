@@ -57,9 +57,13 @@ func needDM(t *testing.T) *dm.Control {
 	return ctl
 }
 
-func newLab(t *testing.T, dataBytes, metadataBytes int64) *lab {
+// newLab makes a pool; with a uuid when that matters.
+func newLab(t *testing.T, dataBytes, metadataBytes int64, uuid ...string) *lab {
 	t.Helper()
 	l := &lab{t: t, ctl: needDM(t), uuid: pool.NewUUID()}
+	if len(uuid) > 0 {
+		l.uuid = uuid[0]
+	}
 	dir := t.TempDir()
 	l.directory = filepath.Join(dir, "state")
 	l.data = l.loop(filepath.Join(dir, "data"), dataBytes)

@@ -38,6 +38,11 @@ func (s *lvmSite) catalog(ctx context.Context) (string, error) {
 
 func (s *lvmSite) pool(ctx context.Context, r record) (string, error) {
 	v := s.p.volumes
+	name := mapperName(v.Group, v.Pool)
+	live, err := s.live(name)
+	if err != nil {
+		return "", err
+	}
 	list, err := logicalVolumes(ctx, v.Group)
 	if err != nil {
 		return "", err
@@ -50,9 +55,8 @@ func (s *lvmSite) pool(ctx context.Context, r record) (string, error) {
 	if err := s.whenFull(ctx, lv); err != nil {
 		return "", err
 	}
-	name := mapperName(v.Group, v.Pool)
-	if live, err := s.live(name); err != nil || live {
-		return name, err
+	if live {
+		return name, nil
 	}
 	failpoint.Hit("pool.open.pool.before")
 	_, err = runLVM(ctx, "lvchange", "--yes", "--activate", "y", "--ignoreactivationskip", v.Group+"/"+v.Pool)

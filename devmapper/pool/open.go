@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
@@ -124,6 +125,12 @@ func (p *Pool) open(ctx context.Context, o Options) error {
 		return err
 	}
 	p.names = names{pool: super.uuid}
+	if super.errors {
+		p.log.Warnf("the catalog of %s had errors; stop the daemon and run `e2fsck -f %s`", p.where(), node)
+	}
+	if p.volumes.Kind == KindLoop {
+		p.log.Warnf("%s lies in files, for trying out: it is slow, and when the host's file system is full the pool breaks", p.where())
+	}
 	if err := p.own(o.Directory, node); err != nil {
 		return err
 	}
@@ -156,14 +163,24 @@ func (p *Pool) abandon() error {
 	return err
 }
 
-// Close implements Devices. It waits for the calls that are in the kernel.
-// FailedPrecondition when files in the catalog are still open; Close may then
-// be called again.
+// closePatience is how long Close waits for calls that are in the kernel.
+const closePatience = 10 * time.Second
+
+// Close implements Devices. It waits a while for the calls that are in the
+// kernel; when they hang it leaves all as it is, for the next start to mend.
+// An error also when files in the catalog are still open; Close may then be
+// called again.
 func (p *Pool) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	p.calls.Wait()
+	idle := make(chan struct{})
+	go func() { p.calls.Wait(); close(idle) }()
+	select {
+	case <-idle:
+	case <-time.After(closePatience):
+		return fmt.Errorf("close %s: calls hang in the kernel; its devices and its catalog stay as they are: %w", p.where(), errdefs.ErrUnavailable)
+	}
 	err := errors.Join(p.ids.close(), p.disown())
 	if p.ownCtl {
 		p.ownCtl = false

@@ -22,7 +22,7 @@ func (p *Pool) Thins(ctx context.Context) ([]Thin, error) {
 // thins reads the pool's B-tree of devices from a metadata snapshot, of which
 // a pool has one at a time.
 func (p *Pool) thins(ctx context.Context, point string) (list []Thin, err error) {
-	err = p.Metadata(ctx, point, func(m *thinmeta.Metadata) error {
+	err = p.withMetadata(ctx, point, func(m *thinmeta.Metadata) error {
 		devices, err := m.Devices(ctx)
 		for _, d := range devices {
 			list = append(list, Thin{ID: ThinID(d.ID), MappedBytes: d.MappedBlocks * p.blockBytes, TransactionID: d.TransactionID})
@@ -32,10 +32,19 @@ func (p *Pool) thins(ctx context.Context, point string) (list []Thin, err error)
 	return list, err
 }
 
-// Metadata lets read see the pool's metadata as they are now: a metadata
-// snapshot is held for as long as it runs and released whatever happens.
-// Callers take turns. point is the failpoint's name without its end.
-func (p *Pool) Metadata(ctx context.Context, point string, read func(*thinmeta.Metadata) error) (err error) {
+// Metadata lets read see the pool's metadata as they are at one moment. A pool
+// can hold one such view at a time, so callers take turns, and read shall end
+// with its context; the view is given up whatever happens.
+func (p *Pool) Metadata(ctx context.Context, read func(context.Context, *thinmeta.Metadata) error) error {
+	_, err := look(ctx, p, "read the metadata of "+p.where(), func() (struct{}, error) {
+		return struct{}{}, p.withMetadata(ctx, "pool.metadata", func(m *thinmeta.Metadata) error { return read(ctx, m) })
+	})
+	return err
+}
+
+// withMetadata holds a metadata snapshot for as long as read runs. point is
+// the failpoint's name without its end.
+func (p *Pool) withMetadata(ctx context.Context, point string, read func(*thinmeta.Metadata) error) (err error) {
 	select {
 	case p.snapshot <- struct{}{}:
 		defer func() { <-p.snapshot }()
