@@ -84,4 +84,24 @@ var Rules = []Rule{
 		From: "overlay", To: []string{"os/exec"},
 		Why: "no child process on any call of the overlay snapshotter",
 	},
+	{
+		From: "devmapper/dm", To: []string{"os/exec", "devmapper/pool", "devmapper/format", "snapshotter"},
+		Why: "the ioctls are the floor: they know neither pools nor snapshots, and dmsetup is what they replace",
+	},
+	{
+		From: "devmapper/pool", To: []string{"snapshotter", "devmapper/format"},
+		Why: "a pool does not know what its owner keeps on it: the CSI driver owns one as well",
+	},
+	{
+		From: "devmapper/pool/thinmeta", To: []string{"os/exec", "devmapper/dm"},
+		Why: "the metadata is read as bytes, so that it is tested without a kernel that has the target",
+	},
+	{
+		From: "devmapper/pool/guard", To: []string{"os/exec", "devmapper/dm", "devmapper/pool/setup"},
+		Why: "what to do about a full pool is decided on values; who asks the kernel and calls LVM is the pool",
+	},
+	{
+		From: "devmapper/superblock", To: []string{"os/exec", "devmapper/dm", "devmapper/pool"},
+		Why: "a superblock is bytes of a file or device, whoever made it",
+	},
 }
