@@ -105,7 +105,7 @@ peers: runc ## what tests and benchmarks compare with, from Go modules, to bin/p
 .PHONY: vm
 vm: ## bin/vm, which runs a command on the distribution's kernel in a virtual machine
 	test/install-packages test/vm/packages.txt
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/vm ./test/vm/cmd/vm
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/vm.new ./test/vm/cmd/vm && mv bin/vm.new bin/vm
 	bin/vm fetch
 
 # The linter is built once per version of its module; -s -w and no cgo keep

@@ -147,3 +147,15 @@ func TestShare(t *testing.T) {
 		t.Error("what was removed inside is there outside")
 	}
 }
+
+// catCommand is cat, with what it prints as messages.
+func catCommand(in io.Reader, out chan<- string) vm.Cmd {
+	return vm.Cmd{Args: []string{"cat"}, Stdin: in, Stdout: writerFunc(func(p []byte) { out <- string(p) })}
+}
+
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
+}

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/varve-project/varve/internal/flock"
 )
@@ -68,24 +69,22 @@ func Fetch(ctx context.Context, dir string, log func(string)) (*Kernel, error) {
 	return nil, err
 }
 
-// Cached returns the newest kernel in dir without asking apt.
+// Cached returns the kernel in dir that was fetched last, without asking apt.
 func Cached(dir string) (*Kernel, error) {
 	names, err := filepath.Glob(filepath.Join(dir, "linux-image-*", "boot"))
 	if err != nil || len(names) == 0 {
 		return nil, fmt.Errorf("no kernel in %s; run: make vm", dir)
 	}
-	slices.SortFunc(names, func(a, b string) int {
-		return modified(b) - modified(a)
-	})
+	slices.SortFunc(names, func(a, b string) int { return modified(b).Compare(modified(a)) })
 	return open(filepath.Dir(names[0]))
 }
 
-func modified(path string) int {
+func modified(path string) time.Time {
 	info, err := os.Stat(path)
 	if err != nil {
-		return 0
+		return time.Time{}
 	}
-	return int(info.ModTime().Unix())
+	return info.ModTime()
 }
 
 // newest asks apt for the kernel's package name.
@@ -148,6 +147,10 @@ func download(ctx context.Context, dir, name string) error {
 	if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 		return err
 	}
+	// The package's own time says when it was built; Cached asks for ours.
+	if err := os.Chtimes(filepath.Join(tree, "boot"), time.Time{}, time.Now()); err != nil {
+		return err
+	}
 	return os.Rename(tree, filepath.Join(dir, name))
 }
 
@@ -190,8 +193,13 @@ func command(ctx context.Context, dir string, args ...string) error {
 	return nil
 }
 
-// open finds the parts of an unpacked kernel.
+// open finds the parts of an unpacked kernel. Its paths have no symbolic links
+// in them: the guest looks them up below another root.
 func open(tree string) (*Kernel, error) {
+	tree, err := filepath.EvalSymlinks(tree)
+	if err != nil {
+		return nil, err
+	}
 	images, err := filepath.Glob(filepath.Join(tree, "boot", "vmlinuz-*"))
 	if err != nil || len(images) != 1 {
 		return nil, fmt.Errorf("%s: %d kernels in boot/, and it should be one; remove the folder and run: make vm", tree, len(images))
