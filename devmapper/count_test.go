@@ -8,9 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/containerd/containerd/v2/core/mount"
+	"golang.org/x/sys/unix"
 )
 
 // traced are the system calls that are counted.
@@ -73,8 +72,8 @@ func (tr *tracer) count(t *testing.T, fn func()) map[string]int {
 //	whether the pool committed, create, load, resume
 //	Commit: status, remove
 //	Mounts: create (there already), status
-//	Remove: status; behind it remove, delete and its look, and the discard's
-//	stat, create, load, resume, BLKDISCARD and its size, remove
+//	Remove: status; behind it remove, delete and its look, and what the discard
+//	takes
 func TestCounts(t *testing.T) {
 	needsPool(t)
 	s := serve(t, config("ext4"))

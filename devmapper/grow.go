@@ -25,7 +25,7 @@ func growNew(path string, d device) (device, error) {
 		return d, errors.Join(grown(err), t.Close())
 	}
 	failpoint.Hit("devmapper.grow.resize.after")
-	mounted, err := statfs(t)
+	mounted, err := statfs(t, d.FSType)
 	if err := errors.Join(err, t.Close()); err != nil {
 		return d, err
 	}
@@ -72,8 +72,11 @@ func both(t *mount.Tree, path, fsType string) (c counts, err error) {
 	if err != nil {
 		return c, err
 	}
-	c.visible = int64(st.Blocks) * st.Bsize
-	c.used = c.visible - int64(st.Bfree)*st.Bsize
+	held, err := statfs(t, fsType)
+	if err != nil {
+		return c, err
+	}
+	c.visible, c.used = int64(st.Blocks)*st.Bsize, held.Bytes
 	if fsType == mount.Ext4 {
 		// The device's page cache is ext4's own.
 		s, err := mount.ReadSuperOf(path)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -36,26 +37,44 @@ func mountedHere(path, fsType string) (bool, error) {
 	return err == nil, err
 }
 
-// open makes a mount that nobody sees; of a file system that its user has
-// mounted read-only it is read-only as well.
+// open makes a mount that nobody sees.
 func open(path, fsType string) (*mount.Tree, error) {
-	t, err := mount.Detached(path, fsType, false, fileSystemOptions(fsType)...)
-	if errors.Is(err, unix.EBUSY) {
-		t, err = mount.Detached(path, fsType, true, fileSystemOptions(fsType)...)
-	}
-	return t, err
+	return mount.Detached(path, fsType, false, fileSystemOptions(fsType)...)
 }
 
-// statfs is what a mounted file system says that it holds.
-func statfs(t *mount.Tree) (fill, error) {
+// statfs is what a mounted file system says that it holds, without what an
+// xfs keeps in reserve: how much that is depends on the size that it had when
+// it was mounted.
+func statfs(t *mount.Tree, fsType string) (fill, error) {
 	st, err := t.Statfs()
 	if err != nil {
 		return fill{}, err
 	}
-	return fill{
-		Bytes:  (int64(st.Blocks) - int64(st.Bfree)) * st.Bsize,
-		Inodes: int64(st.Files) - int64(st.Ffree),
-	}, nil
+	used := int64(st.Blocks) - int64(st.Bfree)
+	if fsType == mount.XFS {
+		reserve, err := reserved(t)
+		if err != nil {
+			return fill{}, err
+		}
+		used -= reserve
+	}
+	return fill{Bytes: used * st.Bsize, Inodes: int64(st.Files) - int64(st.Ffree)}, nil
+}
+
+// reserved is the number of blocks in the reserve of a mounted xfs
+// (XFS_IOC_GET_RESBLKS; xfsprogs xfs_fs.h).
+func reserved(t *mount.Tree) (int64, error) {
+	dir, err := os.Open(t.Path())
+	if err != nil {
+		return 0, err
+	}
+	defer dir.Close()
+	var answer struct{ Blocks, Available uint64 }
+	const xfsGetReserve = 0x80105873
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), xfsGetReserve, uintptr(unsafe.Pointer(&answer))); errno != 0 {
+		return 0, fmt.Errorf("ask for the reserve of an xfs: %w", errno)
+	}
+	return int64(answer.Available), nil
 }
 
 // onDisk is what the superblock says.
@@ -107,10 +126,15 @@ func heal(path string, d device) (held fill, err error) {
 // superblock's terms.
 func live(path string, d device) (held fill, err error) {
 	t, err := open(path, d.FSType)
+	if errors.Is(err, unix.EBUSY) {
+		// Mounted read-only: nothing changes, and an xfs has nothing hidden.
+		_, held, err = onDisk(path, d.FSType)
+		return held, err
+	}
 	if err != nil {
 		return fill{}, err
 	}
-	held, err = statfs(t)
+	held, err = statfs(t, d.FSType)
 	held.Bytes -= d.Hidden
 	return held, errors.Join(err, t.Close())
 }

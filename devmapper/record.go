@@ -41,7 +41,7 @@ type device struct {
 	Held fill `json:"held"`
 	// Hidden is what statfs(2) of the mounted file system counts as used
 	// beyond its superblock, in bytes: ext4 leaves its own structures out
-	// (so this is negative), xfs adds what it holds back.
+	// (so this is negative), xfs adds what it keeps for its own trees.
 	Hidden int64 `json:"hidden"`
 }
 

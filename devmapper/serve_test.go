@@ -24,6 +24,8 @@ import (
 
 // served is a driver behind a socket of its own.
 type served struct {
+	fsType  string
+	config  devmapper.Config
 	pool    *pool.Pool
 	driver  *devmapper.Driver
 	conn    *grpc.ClientConn
@@ -84,7 +86,7 @@ func start(t testing.TB, c devmapper.Config) *served {
 	conn, err := server.Dial(t.Context(), address, 10*time.Second)
 	must(t, err)
 	return &served{
-		pool: p, driver: d, conn: conn, address: address,
+		fsType: c.FileSystem, config: c, pool: p, driver: d, conn: conn, address: address,
 		sn: proxy.NewSnapshotter(snapshotsapi.NewSnapshotsClient(conn), "varve-devmapper"),
 		stop: sync.OnceValue(func() error {
 			err := conn.Close()
@@ -92,6 +94,16 @@ func start(t testing.TB, c devmapper.Config) *served {
 			return errors.Join(err, <-ended, d.Close(), leave(root), os.RemoveAll(dir))
 		}),
 	}
+}
+
+// again stops the driver and starts it anew, on a new directory.
+func (s *served) again(t testing.TB) error {
+	t.Helper()
+	if err := s.stop(); err != nil {
+		return err
+	}
+	*s = *start(t, s.config)
+	return nil
 }
 
 // empty removes every snapshot, children first.

@@ -166,7 +166,7 @@ func finish(path string, v *device) error {
 	if v.FSType != mount.Ext4 && errors.Is(err, unix.ENOENT) {
 		err = nil
 	}
-	mounted, statErr := statfs(t)
+	mounted, statErr := statfs(t, v.FSType)
 	if err := errors.Join(err, statErr, t.Close()); err != nil {
 		return err
 	}
