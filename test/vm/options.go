@@ -35,7 +35,8 @@ type Options struct {
 	Udev bool
 	// Accel is one of the Accel constants; empty is AccelAuto.
 	Accel string
-	// BootTimeout is how long a boot may take; 0 is two minutes.
+	// BootTimeout is how long a boot may take; 0 is four minutes: a quiet machine needs
+	// seven seconds by emulation, one shared by twenty programs a minute.
 	BootTimeout time.Duration
 	// KVMTimeout is how long AccelAuto tries KVM; 0 is 20 seconds. That KVM
 	// failed is remembered in Cache, so the next boots do not try again.
@@ -57,7 +58,7 @@ type Options struct {
 const (
 	defaultMemory = 2 << 30
 	defaultCPUs   = 2
-	defaultBoot   = 2 * time.Minute
+	defaultBoot   = 4 * time.Minute
 )
 
 // Disk is one disk of the guest.

@@ -16,7 +16,7 @@ import (
 
 // slack is what the machine's own timeout has on top of the tests', for the
 // boot: the tests' own tells more.
-const slack = 3 * time.Minute
+const slack = 5 * time.Minute
 
 // Run runs one suite with the vm command of the repository at root and writes
 // what `go test -json` says to out. Each package's name there carries the

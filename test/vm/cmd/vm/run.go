@@ -114,7 +114,7 @@ func parse(args []string) (vm.Options, time.Duration, []string, error) {
 	flags.StringVar(&o.Cgroup, "cgroup", "v2", "cgroup hierarchy, v1 or v2")
 	flags.BoolVar(&o.Udev, "udev", false, "run systemd-udevd in the guest")
 	flags.StringVar(&o.Accel, "accel", vm.AccelAuto, "auto, kvm or tcg")
-	flags.DurationVar(&o.BootTimeout, "boot-timeout", 2*time.Minute, "how long the boot may take")
+	flags.DurationVar(&o.BootTimeout, "boot-timeout", 4*time.Minute, "how long the boot may take")
 	timeout := flags.Duration("timeout", defaultTimeout, "how long all of it may take")
 	console := flags.Bool("console", false, "show the guest's console on standard error")
 	if err := flags.Parse(args); err != nil {
