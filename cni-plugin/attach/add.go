@@ -226,6 +226,11 @@ func (s *session) links(l *ipam.Lease, fx effects, pod *link.Pod) (*current.Resu
 	if err != nil {
 		return nil, err
 	}
+	// Before the links come up: a queueing discipline of a link that is up is
+	// changed at the price of a grace period, under the lock of all links.
+	if err := s.shape(l, fx, end.PeerIndex, mtu); err != nil {
+		return nil, err
+	}
 	failpoint.Hit("cni.add.pod.before")
 	routes := s.routes(l)
 	if err := pod.Configure(end.Index, s.podInterface(l, routes)); err != nil {
@@ -237,9 +242,6 @@ func (s *session) links(l *ipam.Lease, fx effects, pod *link.Pod) (*current.Resu
 		return nil, err
 	}
 	failpoint.Hit("cni.add.port.after")
-	if err := s.shape(l, fx, end.PeerIndex, mtu); err != nil {
-		return nil, err
-	}
 	l.Link.Index = end.PeerIndex
 	hostMAC, err := s.host.Forwarding(l.Link.Name)
 	if err != nil {

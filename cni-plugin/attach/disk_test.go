@@ -129,7 +129,10 @@ func TestNamespaceDiesDuringADD(t *testing.T) {
 		}()
 		time.Sleep(100 * time.Millisecond)
 		p.ns.drop()
-		<-done // with an error or without: the namespace was there when it was opened
+		// The namespace was there when it was opened, so either is right.
+		if err := <-done; err != nil {
+			t.Logf("the ADD stopped at %s: %v", point, err)
+		}
 		n.env = nil
 		for range 100 { // the kernel drops a namespace in its own time
 			if l, err := netlink.LinkList(); err == nil && len(l) <= 4 {

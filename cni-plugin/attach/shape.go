@@ -20,10 +20,15 @@ func (s *session) shape(l *ipam.Lease, fx effects, port, mtu int) error {
 		return nil
 	}
 	failpoint.Hit("cni.add.ifb.before")
-	ifb, err := s.host.AddIFB(fx.IFB, l.Link.Alias, port, mtu)
+	ifb, err := s.host.AddIFB(fx.IFB, mtu)
 	if err != nil {
 		return err
 	}
 	failpoint.Hit("cni.add.ifb.after")
-	return s.host.Shape(ifb, fx.Limits.EgressRate, fx.Limits.EgressBurst)
+	if err := s.host.Shape(ifb, fx.Limits.EgressRate, fx.Limits.EgressBurst); err != nil {
+		return err
+	}
+	failpoint.Hit("cni.add.redirect.before")
+	defer failpoint.Hit("cni.add.redirect.after")
+	return s.host.Redirect(port, ifb, fx.IFB, l.Link.Alias)
 }

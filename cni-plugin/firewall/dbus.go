@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -25,11 +26,13 @@ func dialBus() (net.Conn, error) {
 	if address := os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"); strings.HasPrefix(address, "unix:path=") {
 		path, _, _ = strings.Cut(strings.TrimPrefix(address, "unix:path="), ",")
 	}
-	c, err := net.DialTimeout("unix", path, busTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), busTimeout)
+	defer cancel()
+	c, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.SetDeadline(time.Now().Add(busTimeout)); err == nil {
+	if err = c.SetDeadline(time.Now().Add(busTimeout)); err == nil {
 		err = authenticate(c)
 	}
 	if err == nil {
@@ -169,7 +172,7 @@ func receive(c net.Conn) (kind byte, name, text string, err error) {
 
 // headerFields picks an error's name and the body's signature.
 func headerFields(b []byte) (name, signature string) {
-	for at := 0; at+8 <= len(b); at = (at + 7) &^ 7 {
+	for at := 0; at+5 <= len(b); at = (at + 7) &^ 7 {
 		number, kind := b[at], b[at+2]
 		at += 4 // number, length of the kind, kind, zero
 		switch kind {

@@ -35,7 +35,7 @@ func (w *Wall) firewalld() (Drop, error) {
 		d.Blocked = fmt.Sprintf("firewalld's table is there and its D-Bus is not (%v): start firewalld, or run nft delete table inet firewalld", err)
 		return d, nil
 	}
-	defer c.Close() //nolint:errcheck // every answer has been read
+	defer c.Close()
 	var missing []netip.Prefix
 	for _, p := range w.sources {
 		there, err := firewalldZone(c, p)
@@ -62,7 +62,7 @@ func changeSources(method string, list []netip.Prefix) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() //nolint:errcheck // every answer has been read
+	defer c.Close()
 	failpoint.Hit("cni.firewall.firewalld.before")
 	defer failpoint.Hit("cni.firewall.firewalld.after")
 	for _, p := range list {

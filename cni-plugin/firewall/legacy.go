@@ -2,12 +2,14 @@ package firewall
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -74,7 +76,9 @@ func (t legacyTable) drop(c legacyChain) Drop {
 		failpoint.Hit("cni.firewall.legacy.before")
 		defer failpoint.Hit("cni.firewall.legacy.after")
 		args = append(append([]string{"-w", "5"}, args...), rule...)
-		if out, err := exec.Command(program, args...).CombinedOutput(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if out, err := exec.CommandContext(ctx, program, args...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, bytes.TrimSpace(out))
 		}
 		return nil

@@ -30,9 +30,9 @@ func (h *Host) Shape(index int, rate, burst uint64) error {
 	return nil
 }
 
-// AddIFB makes an intermediate link, up, with this name and alias, and sends
-// everything that link from receives through it, where it can be shaped.
-func (h *Host) AddIFB(name, alias string, from, mtu int) (index int, err error) {
+// AddIFB makes an intermediate link, down and without an alias, which the
+// kernel takes none of with a new link.
+func (h *Host) AddIFB(name string, mtu int) (index int, err error) {
 	if err := h.addIFB(name, mtu); err != nil {
 		return 0, fmt.Errorf("make %s: %w", name, err)
 	}
@@ -40,18 +40,28 @@ func (h *Host) AddIFB(name, alias string, from, mtu int) (index int, err error) 
 	if err != nil {
 		return 0, err
 	}
-	if err := h.h.LinkSetAlias(l, alias); err != nil { // the kernel takes none with a new link
-		return 0, fmt.Errorf("name %s: %w", name, err)
-	}
-	return l.Attrs().Index, h.redirect(from, l.Attrs().Index)
+	return l.Attrs().Index, nil
 }
 
-// addIFB makes the link, up, in one message.
-func (h *Host) addIFB(name string, mtu int) error {
-	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+// Redirect brings an intermediate link up under its alias, and sends everything
+// that link from receives through it, where it can be shaped.
+func (h *Host) Redirect(from, to int, name, alias string) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(to)
 	msg.Flags, msg.Change = unix.IFF_UP, unix.IFF_UP
 	req.AddData(msg)
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias)))
+	if err := h.execute(req); err != nil {
+		return fmt.Errorf("bring %s up: %w", name, err)
+	}
+	return h.redirect(from, to)
+}
+
+// addIFB makes the link in one message.
+func (h *Host) addIFB(name string, mtu int) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
 	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
 	req.AddData(nl.NewRtAttr(unix.IFLA_TXQLEN, nl.Uint32Attr(1000)))
