@@ -141,11 +141,11 @@ func TestKeys(t *testing.T) {
 }
 
 // TestSurplus: the templates that go are those not used for longest, never
-// the usual one nor one in use.
+// the usual one, nor one in use or that somebody waits for.
 func TestSurplus(t *testing.T) {
 	ts := templates{known: map[string]*kept{}}
-	for _, key := range []string{"usual", "a", "b", "c", "d"} {
-		ts.add(key, template{Spec: key})
+	for _, key := range []string{"usual", "a", "b", "c", "d", "new"} {
+		ts.add(key, template{Spec: key}, key == "new")
 	}
 	_, release, _ := ts.take("b")
 	_, done, _ := ts.take("a") // used last of those idle
@@ -155,7 +155,7 @@ func TestSurplus(t *testing.T) {
 		t.Errorf("%v goes, want c", gone)
 	}
 	release()
-	if gone := ts.surplus(0, "usual"); len(gone) != 3 || len(ts.known) != 1 {
+	if gone := ts.surplus(0, "usual"); len(gone) != 3 || len(ts.known) != 2 {
 		t.Errorf("%v goes and %v stays", gone, ts.known)
 	}
 	if _, _, ok := ts.take("c"); ok {

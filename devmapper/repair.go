@@ -61,7 +61,7 @@ func (d *Driver) repair(ctx context.Context) error {
 func (d *Driver) load(ctx context.Context) error {
 	return d.store.Read(ctx, func(ctx context.Context) error {
 		err := each(ctx, templateBucket, func(key []byte, v template) error {
-			d.templates.add(string(key), v)
+			d.templates.add(string(key), v, false)
 			return nil
 		})
 		if err != nil {

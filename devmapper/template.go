@@ -33,6 +33,7 @@ type kept struct {
 	template
 	users int    // calls that make a snapshot of it right now
 	used  uint64 // the clock at the last use
+	fresh bool   // made, and not used yet: somebody waits for it
 }
 
 // take returns the template of a spec that is there, and keeps it from being
@@ -45,7 +46,7 @@ func (t *templates) take(key string) (device, func(), bool) {
 		return device{}, nil, false
 	}
 	t.clock++
-	k.users, k.used = k.users+1, t.clock
+	k.users, k.used, k.fresh = k.users+1, t.clock, false
 	return k.device, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -53,11 +54,11 @@ func (t *templates) take(key string) (device, func(), bool) {
 	}, true
 }
 
-func (t *templates) add(key string, v template) {
+func (t *templates) add(key string, v template, fresh bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clock++
-	t.known[key] = &kept{template: v, used: t.clock}
+	t.known[key] = &kept{template: v, used: t.clock, fresh: fresh}
 }
 
 // surplus takes the templates that were not used for longest out of those
@@ -67,7 +68,7 @@ func (t *templates) surplus(spare int, always string) map[string]template {
 	defer t.mu.Unlock()
 	var idle []string
 	for key, k := range t.known {
-		if key != always && k.users == 0 {
+		if key != always && k.users == 0 && !k.fresh {
 			idle = append(idle, key)
 		}
 	}
@@ -150,7 +151,7 @@ func (d *Driver) makeTemplate(ctx context.Context, s format.Spec) (err error) {
 		return err
 	}
 	failpoint.Hit("devmapper.template.metadata.after")
-	d.templates.add(s.Key(), v)
+	d.templates.add(s.Key(), v, true)
 	d.retire(context.WithoutCancel(ctx))
 	return nil
 }
