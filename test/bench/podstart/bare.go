@@ -15,9 +15,9 @@ import (
 )
 
 // bare is `runc run` and one CNI ADD, and nothing else: the floor. runc's own
-// default spec has no seccomp profile; with confined it gets the one that our
-// pods and those of the peers get, whose compilation by libseccomp is a good
-// part of a start.
+// default spec has no seccomp profile; with confined it gets containerd's
+// default one, as the peers have it (ours may leave x32 out, see runtime/oci),
+// whose compilation by libseccomp is a good part of a start.
 type bare struct {
 	runc, bundle, state string
 	confined            bool
