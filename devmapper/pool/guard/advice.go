@@ -3,6 +3,7 @@ package guard
 import (
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Commands that mend things. There is one place for each, so that they stay
@@ -48,6 +49,12 @@ func remedy(l Limits, s Scene, space string) (text, command string) {
 		command = extendCommand(space, s.Room.Bytes/granule*granule)
 	}
 	return "remove images and snapshots that are not needed, or extend the pool", command
+}
+
+// remedySentence is the remedy as a finding has it.
+func remedySentence(l Limits, s Scene, space string) (text, command string) {
+	text, command = remedy(l, s, space)
+	return strings.ToUpper(text[:1]) + text[1:] + ".", command
 }
 
 // extendAdvice is the remedy in one line.

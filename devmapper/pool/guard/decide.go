@@ -68,6 +68,11 @@ func (s Scene) dead() bool {
 // for itself and counts it as used.
 func (s Scene) metadataFull() bool { return s.Metadata.Total > 0 && s.Metadata.Free() == 0 }
 
+// dataFull: the pool says so, or will at the next write.
+func (s Scene) dataFull() bool {
+	return s.Mode == OutOfData || s.Data.Total > 0 && s.Data.Free() == 0
+}
+
 func admit(l Limits, s Scene) error {
 	data, metadata := l.dataFloor(s.Data.Total), l.metadataFloor(s.Metadata.Total)
 	switch {
@@ -75,7 +80,7 @@ func admit(l Limits, s Scene) error {
 		return &refusal{kind: errdefs.ErrUnavailable, text: fmt.Sprintf("pool %s %s; %s", l.Pool, broken(s), repairAdvice)}
 	case s.metadataFull():
 		return full(l, s, "metadata", "is full", s.Metadata, "")
-	case s.Mode == OutOfData:
+	case s.dataFull():
 		return full(l, s, "data", "is full", s.Data, "")
 	case s.Data.Free() < data:
 		return full(l, s, "data", "is low", s.Data, kept(data, "min_free_data", l.MinFreeData))
@@ -129,7 +134,9 @@ func extension(l Limits, s Scene) (wanted bool, e Extension) {
 }
 
 // behaviour keeps the pool's out-of-space behaviour as it was set, but for a
-// queue whose time is over.
+// queue whose time is over. That comes back with space above the floor, not
+// with the mode: a pool whose table was loaded anew says "rw" until the next
+// write finds it full.
 func behaviour(l Limits, s Scene) Behaviour {
 	switch {
 	case s.dead() || s.metadataFull():
@@ -142,7 +149,7 @@ func behaviour(l Limits, s Scene) Behaviour {
 		if !s.ErrorIfFull && l.QueueFor > 0 && s.FullFor >= l.QueueFor {
 			return ToError
 		}
-	case s.ErrorIfFull:
+	case s.ErrorIfFull && !s.dataFull() && s.Data.Free() >= l.dataFloor(s.Data.Total):
 		return ToQueue
 	}
 	return Keep

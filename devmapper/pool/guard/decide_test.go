@@ -163,6 +163,15 @@ func TestDecide(t *testing.T) {
 		},
 		"wants error, has queue": {limits: limits, scene: func(s *Scene) { s.ErrorIfFull = false }, behaviour: ToError},
 		"wants queue, has error": {limits: queue, scene: func(*Scene) {}, behaviour: ToQueue},
+		"queue comes back with space, not with the mode": {
+			limits: queue, scene: func(s *Scene) { s.Data.Used = 100 * gib },
+			low: true, kind: errdefs.ErrResourceExhausted, says: []string{"is full"}, wanted: true, extend: Extension{Data: 20 * gib},
+			findings: "error devmapper.pool.data-full",
+		},
+		"queue comes back above the floor": {
+			limits: queue, scene: func(s *Scene) { s.Data.Used = 91 * gib },
+			low: true, kind: errdefs.ErrResourceExhausted, wanted: true, extend: Extension{Data: 20 * gib}, findings: "error devmapper.pool.data-low",
+		},
 		"queue goes on": {
 			limits: queue, scene: func(s *Scene) {
 				s.ErrorIfFull, s.Mode, s.Data.Used, s.FullFor = false, OutOfData, 100*gib, 29*time.Second

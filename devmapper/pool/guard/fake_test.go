@@ -186,15 +186,15 @@ func (j *journal) Write(line []byte) (int, error) {
 }
 
 func (j *journal) entry() *log.Entry {
-	logger := fresh(log.L.Logger)
+	logger := newLike(log.L.Logger)
 	logger.Out, logger.Formatter, logger.Level = j, log.L.Logger.Formatter, log.DebugLevel
 	entry := log.L.Dup()
 	entry.Logger = logger
 	return entry
 }
 
-// fresh is a new value of the type, whose package is not ours to name.
-func fresh[T any](*T) *T { return new(T) }
+// newLike is a new value of the type, whose package is not ours to name.
+func newLike[T any](*T) *T { return new(T) }
 
 // at lists what was said at a level.
 func (j *journal) at(level string) (lines []string) {

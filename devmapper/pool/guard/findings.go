@@ -65,9 +65,9 @@ func deadFinding(s Scene) finding.Finding {
 func dataFinding(l Limits, s Scene) (finding.Finding, bool) {
 	floor := l.dataFloor(s.Data.Total)
 	f := finding.Finding{Severity: finding.Error, Text: spaceText("data", s.Data)}
-	f.Remedy, f.Command = remedy(l, s, "data")
+	f.Remedy, f.Command = remedySentence(l, s, "data")
 	switch {
-	case s.Mode == OutOfData:
+	case s.dataFull():
 		f.ID, f.Meaning = DataFull, "Containers that write to blocks they have not written yet "+fate(s)+"; nothing new is admitted."
 	case s.Data.Free() < floor:
 		f.ID, f.Meaning = DataLow, fmt.Sprintf("Nothing new is admitted until %s are free again (min_free_data = %d). Containers go on.", size(floor), l.MinFreeData)
@@ -90,7 +90,7 @@ func fate(s Scene) string {
 func metadataFinding(l Limits, s Scene) (finding.Finding, bool) {
 	floor := l.metadataFloor(s.Metadata.Total)
 	f := finding.Finding{Severity: finding.Error, Text: spaceText("metadata", s.Metadata)}
-	f.Remedy, f.Command = remedy(l, s, "metadata")
+	f.Remedy, f.Command = remedySentence(l, s, "metadata")
 	switch {
 	case s.metadataFull():
 		f.ID, f.Meaning = MetadataFull, "The pool is read-only: containers that write get errors, and nothing can be removed to make room. Only an extension of the metadata ends this."

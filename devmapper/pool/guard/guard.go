@@ -54,6 +54,9 @@ const (
 	// fastTick is between two looks at one that is past its low-water mark.
 	// At a gigabyte a second, that is 2 GB.
 	fastTick = 2 * time.Second
+	// fresh is how old a look may be, with little left, that new space is
+	// admitted by.
+	fresh = 100 * time.Millisecond
 	// patience is how long the kernel may take for a status.
 	patience = 10 * time.Second
 	// roomPeriod is between two looks at the volume group while nothing is
@@ -85,6 +88,7 @@ type Guard struct {
 
 	view   atomic.Pointer[View]
 	asked  chan chan struct{}
+	events chan struct{}
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
@@ -94,7 +98,7 @@ type Guard struct {
 func Start(ctx context.Context, o Options) (*Guard, error) {
 	g := &Guard{
 		limits: o.Limits, pool: o.Pool, store: o.Store, log: o.Log, kernelTimeout: o.KernelTimeout,
-		asked: make(chan chan struct{}),
+		asked: make(chan chan struct{}), events: make(chan struct{}, 1),
 	}
 	if g.log == nil {
 		g.log = log.G(ctx)
@@ -111,7 +115,7 @@ func Start(ctx context.Context, o Options) (*Guard, error) {
 	w.saw(status, nil)
 	g.done.Add(2)
 	go func() { defer g.done.Done(); w.run(ctx) }()
-	go func() { defer g.done.Done(); g.waitForEvents(ctx, w, status.Event) }()
+	go func() { defer g.done.Done(); g.waitForEvents(ctx, status.Event) }()
 	return g, nil
 }
 
@@ -131,14 +135,27 @@ func (g *Guard) Close() error {
 }
 
 // Admit tells whether new space may be asked of the pool, by the last look. It
-// costs no system call. ErrResourceExhausted below a floor, ErrUnavailable of
-// a pool that cannot be written; both name pool, fill and remedy.
+// costs no system call; where little is left and the last look is not fresh,
+// it has one made for those who ask next. ErrResourceExhausted below a floor,
+// ErrUnavailable of a pool that cannot be written; both name pool, fill and
+// remedy.
 func (g *Guard) Admit() error {
-	err := g.view.Load().Admit
-	if err != nil {
+	v := g.view.Load()
+	if v.Low && time.Since(v.At) > fresh {
+		g.wake()
+	}
+	if v.Admit != nil {
 		g.metrics.refusals.Add(1)
 	}
-	return err
+	return v.Admit
+}
+
+// wake has the pool looked at soon.
+func (g *Guard) wake() {
+	select {
+	case g.events <- struct{}{}:
+	default: // a look is due already
+	}
 }
 
 // View returns the last look.
@@ -181,15 +198,12 @@ func receive(ctx context.Context, from <-chan struct{}) error {
 }
 
 // waitForEvents wakes the watch at every event.
-func (g *Guard) waitForEvents(ctx context.Context, w *watch, event uint32) {
+func (g *Guard) waitForEvents(ctx context.Context, event uint32) {
 	for ctx.Err() == nil {
 		next, err := g.pool.Wait(ctx, event)
 		if err == nil && next != event {
 			event = next
-			select {
-			case w.events <- struct{}{}:
-			default: // a look is due already
-			}
+			g.wake()
 			continue
 		}
 		// The clock goes on without events.

@@ -65,6 +65,31 @@ func TestClock(t *testing.T) {
 	})
 }
 
+// Where little is left, who asks is not answered by an old look for long.
+func TestAdmitWakes(t *testing.T) {
+	p := newFake(func(s *Status) { s.Data.Used = 89 * gib })
+	manual := limits
+	manual.ExtendAt = 0
+	with(t, p, manual, func(t *testing.T, g *Guard, _ *journal) {
+		synctest.Wait()
+		p.quietly(func(p *fakePool) { p.status.Data.Used = 95 * gib })
+		time.Sleep(fresh + time.Millisecond)
+		_ = g.Admit()
+		synctest.Wait()
+		if err := g.Admit(); !errdefs.IsResourceExhausted(err) {
+			t.Errorf("the second to ask: %v", err)
+		}
+		before, _ := p.saw()
+		for range 1000 {
+			_ = g.Admit()
+		}
+		synctest.Wait()
+		if after, _ := p.saw(); after.looks > before.looks {
+			t.Errorf("%d looks for a thousand questions at once", after.looks-before.looks)
+		}
+	})
+}
+
 // A failing extension is tried ever less often, and said once.
 func TestBackOff(t *testing.T) {
 	p := newFake(func(s *Status) { s.Data.Used = 95 * gib })

@@ -11,8 +11,7 @@ import (
 type watch struct {
 	*Guard
 
-	events chan struct{}
-	looks  chan look
+	looks chan look
 	// looking: a status has been asked for; silent is when to give it up.
 	looking bool
 	silent  *time.Timer
@@ -35,7 +34,7 @@ type look struct {
 
 func newWatch(g *Guard) *watch {
 	w := &watch{
-		Guard: g, events: make(chan struct{}, 1), looks: make(chan look, 1), said: map[string]bool{},
+		Guard: g, looks: make(chan look, 1), said: map[string]bool{},
 		tick: time.NewTimer(slowTick), silent: time.NewTimer(patience),
 		extension: newChore[Room](&g.done), behaviour: newChore[struct{}](&g.done),
 	}
