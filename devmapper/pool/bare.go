@@ -97,8 +97,12 @@ func (s *bareSite) pool(_ context.Context, r record) (string, error) {
 	if size < s.reserved+max(r.DataBytes, r.BlockBytes) {
 		return "", fmt.Errorf("data device %s shrank: it has %d bytes, the pool needs %d for the catalog and %d for its data; nothing was written; give the device its size back: %w", s.data, size, s.reserved, max(r.DataBytes, r.BlockBytes), errdefs.ErrUnavailable)
 	}
-	if err := s.checkMetadata(r); err != nil {
+	if active, err := s.active(); err != nil {
 		return "", err
+	} else if !active {
+		if err := s.checkMetadata(r); err != nil {
+			return "", err
+		}
 	}
 	table, err := s.table(r, size-s.reserved)
 	if err != nil {
@@ -111,8 +115,17 @@ func (s *bareSite) pool(_ context.Context, r record) (string, error) {
 	return s.names.name(tailPool), s.p.retable(s.names.name(tailPool), table.errorIfFull)
 }
 
-// checkMetadata keeps the kernel from formatting a blank metadata device in
-// the place of a pool's own.
+// active tells whether the pool has a table already.
+func (s *bareSite) active() (bool, error) {
+	info, err := s.p.ctl.Stat(s.names.name(tailPool))
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return info.Live, err
+}
+
+// checkMetadata looks at the metadata before the kernel does, which would
+// format a blank device, and grow a smaller pool to this data device.
 func (s *bareSite) checkMetadata(r record) error {
 	state, err := readMetadataState(s.metadata)
 	if err != nil {
@@ -123,8 +136,14 @@ func (s *bareSite) checkMetadata(r record) error {
 		return fmt.Errorf("metadata device %s does not hold the metadata of a thin pool: is it the right device? %w", s.metadata, errdefs.ErrFailedPrecondition)
 	case state == metadataBlank && r.DataBytes != 0:
 		return fmt.Errorf("metadata device %s is blank, but the pool was in use: is it the right device? Restore the metadata, or make a new pool: %w", s.metadata, errdefs.ErrUnavailable)
+	case state == metadataBlank:
+		return nil
 	}
-	return nil
+	is, err := momentOf(s.metadata)
+	if err != nil {
+		return err
+	}
+	return r.compare(is)
 }
 
 // table makes the pool's table, and the linear device below it.

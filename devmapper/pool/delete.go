@@ -19,9 +19,9 @@ func (p *Pool) Delete(ctx context.Context, id ThinID) error {
 	return p.run(ctx, task{
 		what: "delete " + p.thin(id),
 		ids:  []ThinID{id},
-		slow: p.config.DiscardOnDelete,
+		slow: p.discards(),
 		do: func(ctx context.Context) error {
-			if p.config.DiscardOnDelete {
+			if p.discards() {
 				if err := p.discard(ctx, id); err != nil {
 					return err
 				}
@@ -30,6 +30,9 @@ func (p *Pool) Delete(ctx context.Context, id ThinID) error {
 		},
 	})
 }
+
+// discards tells whether deletions are to reach the disk, and can.
+func (p *Pool) discards() bool { return p.config.DiscardOnDelete && p.passdown }
 
 // goingFor is how long the kernel may take to let go of a thin device whose
 // block device is gone, or is going: after a deferred removal it does both in

@@ -29,6 +29,8 @@ type Pool struct {
 	number     string
 	metadata   string
 	blockBytes uint64
+	// passdown: the pool passes discards on to a disk that takes them.
+	passdown bool
 
 	catalog string      // where it is mounted
 	mounted bool        // by us

@@ -206,8 +206,8 @@ func TestFull(t *testing.T) {
 	defer l.close(p)
 	ctx := t.Context()
 	id, path := l.thin(p, 128*mib)
-	if err := fillUp(t, path, 100*mib); err == nil {
-		t.Fatal("100 MiB went into a pool of 48 MiB")
+	if err := fillUp(t, path, 56*mib); err == nil {
+		t.Fatal("56 MiB went into a pool of 48 MiB")
 	}
 	s, err := p.Status(ctx)
 	if err != nil || s.Mode != pool.ModeNoSpace || s.OutOfSpace != "error" {

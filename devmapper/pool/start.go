@@ -99,7 +99,9 @@ func (p *Pool) start(ctx context.Context, o Options) error {
 			return fmt.Errorf("release the metadata snapshot that a crash left: %w", err)
 		}
 	}
-	if err := p.compare(report); err != nil {
+	p.passdown = report.Passdown
+	err = p.ledger.get().compare(moment{report.TransactionID, p.blockBytes, report.DataTotal * p.blockBytes})
+	if err != nil {
 		return err
 	}
 	if err := p.removeDiscards(ctx); err != nil {
@@ -109,27 +111,6 @@ func (p *Pool) start(ctx context.Context, o Options) error {
 		return err
 	}
 	return p.moveTransaction(report)
-}
-
-// compare refuses a pool and a catalog that do not belong to the same moment.
-// A start that was cut off between its two records and the message in between
-// leaves either of two ids.
-func (p *Pool) compare(report Report) error {
-	r := p.ledger.get()
-	total := report.DataTotal * p.blockBytes
-	switch {
-	case p.blockBytes != r.BlockBytes:
-		return fmt.Errorf("the pool has blocks of %d bytes, its catalog says %d: this is another pool: %w", p.blockBytes, r.BlockBytes, errdefs.ErrUnavailable)
-	case r.DataBytes == 0: // never started
-		return nil
-	case total < r.DataBytes:
-		return fmt.Errorf("the pool's data space has %d bytes, its catalog says %d: this is another pool, or its data device shrank: %w", total, r.DataBytes, errdefs.ErrUnavailable)
-	case report.TransactionID == r.TransactionID, r.Moving != 0 && report.TransactionID == r.Moving:
-		return nil
-	case report.TransactionID < r.TransactionID:
-		return fmt.Errorf("the pool has been rolled back: its transaction id is %d, its catalog saw %d; its metadata were restored from an older copy, so thin devices made since are gone and their blocks may be overwritten. Nothing is written to it. Restore the newer metadata, or accept the loss: back up what is left, then `varve-devmapper pool destroy` and `pool create`: %w", report.TransactionID, r.TransactionID, errdefs.ErrUnavailable)
-	}
-	return fmt.Errorf("the catalog has been rolled back, or another program writes to the pool: the pool's transaction id is %d, its catalog knows %d; thin ids given out since are unknown to it. Nothing is written. Restore the newer catalog, or make a new pool: %w", report.TransactionID, r.TransactionID, errdefs.ErrUnavailable)
 }
 
 // moveTransaction moves the pool's transaction id by one, so that a copy of

@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -142,8 +143,8 @@ func TestRolledBack(t *testing.T) {
 	_, err := l.tryOpen()
 	want(t, "older metadata", err, errdefs.IsUnavailable, "rolled back", "transaction id is 1", "saw 3")
 	l.deactivate()
-	if again := copyOf(t, l.files[1]); transaction(again) != transaction(older) {
-		t.Error("the transaction id of the refused pool moved")
+	if again := copyOf(t, l.files[1]); !bytes.Equal(again, older) {
+		t.Error("the metadata of the refused pool were written to")
 	}
 	restore(t, l.metadata, newer)
 	p := l.open()
@@ -157,9 +158,6 @@ func TestRolledBack(t *testing.T) {
 	_, err = l.tryOpen()
 	want(t, "older catalog", err, errdefs.IsUnavailable, "catalog has been rolled back")
 }
-
-// transaction is the transaction id in a thin pool's superblock.
-func transaction(metadata []byte) string { return string(metadata[48:56]) }
 
 func restore(t *testing.T, d loop.Device, content []byte) {
 	t.Helper()
