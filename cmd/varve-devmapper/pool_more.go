@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/varve-project/varve/devmapper/pool/setup"
 	"github.com/varve-project/varve/internal/finding"
@@ -40,9 +41,19 @@ sizes that they have got, a loop pool those of --data-size and --metadata-size.`
 	f := cmd.Flags()
 	f.StringArrayVar(&e.Devices, "device", nil, "disk to add to the volume group; may be repeated")
 	f.StringArrayVar(&e.ForceWipe, "force-wipe", nil, "give up what is on this device; name it exactly, may be repeated")
+	f.SetNormalizeFunc(shortSizes)
 	f.Var(&e.Data, "data-size", "data space to have, or to add (+10G)")
 	f.Var(&e.Metadata, "metadata-size", "metadata to have, or to add (+100M)")
 	return cmd
+}
+
+// shortSizes lets --data and --metadata stand for --data-size and
+// --metadata-size, as findings print them.
+func shortSizes(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == "data" || name == "metadata" {
+		name += "-size"
+	}
+	return pflag.NormalizedName(name)
 }
 
 func poolRepairCommand() *cobra.Command {
