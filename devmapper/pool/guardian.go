@@ -35,7 +35,7 @@ func (c Config) Limits() guard.Limits {
 		Queue: c.OutOfSpace == outOfSpaceQueue, QueueFor: time.Duration(c.QueueFor),
 	}
 	if v, err := Describe(c); err == nil {
-		l.Pool, l.Group = v.Where(), v.Group
+		l.Pool, l.Group, l.Files = v.Where(), v.Group, v.Kind == KindLoop
 	}
 	return l
 }
@@ -123,8 +123,7 @@ func (s *groupStore) Room(ctx context.Context) (uint64, error) {
 }
 
 // Extend lets LVM extend the pool, which reloads its table: a pool that was
-// full goes on. LVM rounds up to extents, and extends its spare metadata
-// volume along with the metadata while there is room.
+// full goes on. LVM rounds up to extents.
 func (s *groupStore) Extend(ctx context.Context, by guard.Extension) error {
 	for _, e := range []struct {
 		point, option string

@@ -19,19 +19,18 @@ import (
 	"github.com/varve-project/varve/internal/service"
 )
 
-// watch starts the pool's guardian; the test's end closes it.
-func watch(t *testing.T, p *pool.Pool) *guard.Guard {
+// watch starts the pool's guardian; close it before the pool.
+func watch(t *testing.T, p *pool.Pool) (g *guard.Guard, end func()) {
 	t.Helper()
 	g, err := p.Watch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	return g, func() {
 		if err := g.Close(); err != nil {
 			t.Error(err)
 		}
-	})
-	return g
+	}
 }
 
 // eventually asks until it is so.
@@ -61,8 +60,8 @@ func TestGuardianFloor(t *testing.T) {
 	l.config.MinFreeData = 40
 	p := l.open()
 	defer l.close(p)
-	g := watch(t, p)
-	defer g.Close()
+	g, end := watch(t, p)
+	defer end()
 	ctx := t.Context()
 	if err := p.Admit(); err != nil {
 		t.Fatal(err)
@@ -131,8 +130,8 @@ func TestGuardianEndsQueue(t *testing.T) {
 	l.config.OutOfSpace, l.config.QueueFor = "queue", service.Duration(queueFor)
 	p := l.open()
 	defer l.close(p)
-	g := watch(t, p)
-	defer g.Close()
+	g, end := watch(t, p)
+	defer end()
 	ctx := t.Context()
 	id, path := l.thin(p, 128*mib)
 	if s, err := p.Status(ctx); err != nil || s.OutOfSpace != "queue" {
@@ -218,8 +217,8 @@ func TestGuardianExtends(t *testing.T) {
 	l.config.OutOfSpace, l.config.QueueFor, l.config.ExtendBy = "queue", service.Duration(time.Minute), 50
 	p := l.open()
 	defer l.close(p)
-	g := watch(t, p)
-	defer g.Close()
+	g, end := watch(t, p)
+	defer end()
 	_, path := l.thin(p, 512*mib)
 	if err := pour(t, path, 27); err != nil { // 84% of 32 MiB
 		t.Fatal(err)
@@ -245,7 +244,7 @@ func TestGuardianExtends(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, bystander, "refusal", func() bool { return p.Admit() != nil })
-	want(t, "Admit", p.Admit(), errdefs.IsResourceExhausted, group+"/varve-pool", "`varve-devmapper pool extend --data +")
+	want(t, "Admit", p.Admit(), errdefs.IsResourceExhausted, group+"/varve-pool", "`varve-devmapper pool extend --data-size +")
 	// Room comes, by hand.
 	l.lvmNow("lvremove", "--force", group+"/filler")
 	l.lvmNow("lvextend", "--size", "+64m", group+"/"+pool.PoolVolume)
@@ -260,8 +259,8 @@ func TestGuardianExtendsMetadata(t *testing.T) {
 	l, group := lvmLab(t, 128*mib, 32*mib)
 	p := l.open()
 	defer l.close(p)
-	g := watch(t, p)
-	defer g.Close()
+	g, end := watch(t, p)
+	defer end()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	refused := 0
@@ -270,7 +269,7 @@ func TestGuardianExtendsMetadata(t *testing.T) {
 			t.Fatalf("metadata %+v", g.View().Metadata)
 		}
 		if err := p.Admit(); err != nil {
-			want(t, "Admit", err, errdefs.IsResourceExhausted, "metadata space", "min_free_metadata = 10", "`varve-devmapper pool extend --metadata +")
+			want(t, "Admit", err, errdefs.IsResourceExhausted, "metadata space", "min_free_metadata = 10", "`varve-devmapper pool extend --metadata-size +")
 			refused++
 			time.Sleep(100 * time.Millisecond)
 			continue

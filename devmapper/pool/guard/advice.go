@@ -11,12 +11,14 @@ import (
 const (
 	checkCommand  = "varve-devmapper pool check"
 	repairCommand = "varve-devmapper pool repair"
+	extendBare    = "varve-devmapper pool extend"
+	addDisk       = extendBare + " --device /dev/DISK"
 	repairAdvice  = "stop the daemon, then run `" + checkCommand + "` and `" + repairCommand + "`"
 )
 
 // extendCommand extends one space ("data" or "metadata") by some bytes.
 func extendCommand(space string, by uint64) string {
-	return fmt.Sprintf("varve-devmapper pool extend --%s +%dM", space, (by+1<<20-1)>>20)
+	return fmt.Sprintf("%s --%s-size +%dM", extendBare, space, (by+1<<20-1)>>20)
 }
 
 // step is a sensible amount to extend a space by, by hand.
@@ -41,10 +43,10 @@ func remedy(l Limits, s Scene, space string) (text, command string) {
 	by := step(l, total)
 	command = extendCommand(space, by)
 	switch {
-	case l.Group == "":
-		return "remove images and snapshots that are not needed, or enlarge the device or file below and extend the pool", "varve-devmapper pool extend"
+	case l.Group == "" && !l.Files:
+		return "remove images and snapshots that are not needed, or enlarge the pool's " + space + " device and have the pool use it", extendBare
 	case s.Room.Known && s.Room.Bytes < granule:
-		return fmt.Sprintf("remove images and snapshots that are not needed, or add a disk to the volume group, which has no room (vgextend %s /dev/DISK), and extend the pool", l.Group), command
+		return fmt.Sprintf("remove images and snapshots that are not needed, or add a disk to the volume group %s, which has no room (`%s`), and extend the pool", l.Group, addDisk), command
 	case s.Room.Known && s.Room.Bytes < by:
 		command = extendCommand(space, s.Room.Bytes/granule*granule)
 	}

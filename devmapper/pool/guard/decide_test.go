@@ -38,7 +38,7 @@ func TestDecide(t *testing.T) {
 	bare.Group = ""
 	open := limits
 	open.MinFreeData, open.MinFreeMetadata = 0, 0
-	const data20 = "varve-devmapper pool extend --data +20480M"
+	const data20 = "varve-devmapper pool extend --data-size +20480M"
 	for name, c := range map[string]struct {
 		limits    Limits
 		scene     func(*Scene)
@@ -75,13 +75,13 @@ func TestDecide(t *testing.T) {
 		},
 		"little room": {
 			limits: limits, scene: func(s *Scene) { s.Data.Used, s.Room.Bytes = 91*gib, 3*gib+1 }, low: true,
-			kind: errdefs.ErrResourceExhausted, says: []string{"`varve-devmapper pool extend --data +3072M`"},
+			kind: errdefs.ErrResourceExhausted, says: []string{"`varve-devmapper pool extend --data-size +3072M`"},
 			wanted: true, extend: Extension{Data: 3 * gib},
 			findings: "error devmapper.pool.data-low, error devmapper.pool.no-room",
 		},
 		"no room": {
 			limits: limits, scene: func(s *Scene) { s.Data.Used, s.Room.Bytes = 91*gib, mib }, low: true,
-			kind: errdefs.ErrResourceExhausted, says: []string{"vgextend vg /dev/DISK", "`" + data20 + "`"},
+			kind: errdefs.ErrResourceExhausted, says: []string{"volume group vg, which has no room (`varve-devmapper pool extend --device /dev/DISK`)", "`" + data20 + "`"},
 			wanted: true, findings: "error devmapper.pool.data-low, error devmapper.pool.no-room",
 		},
 		"room will be short": {
@@ -93,8 +93,12 @@ func TestDecide(t *testing.T) {
 		},
 		"no volume group": {
 			limits: bare, scene: func(s *Scene) { s.Data.Used, s.Room = 95*gib, Room{} }, low: true,
-			kind: errdefs.ErrResourceExhausted, says: []string{"enlarge the device or file below and extend the pool: `varve-devmapper pool extend`"},
+			kind: errdefs.ErrResourceExhausted, says: []string{"enlarge the pool's data device and have the pool use it: `varve-devmapper pool extend`"},
 			findings: "error devmapper.pool.data-low",
+		},
+		"files": {
+			limits: func() Limits { l := bare; l.Files = true; return l }(), scene: func(s *Scene) { s.Data.Used, s.Room = 95*gib, Room{} }, low: true,
+			kind: errdefs.ErrResourceExhausted, says: []string{"or extend the pool: `" + data20 + "`"}, findings: "error devmapper.pool.data-low",
 		},
 		"metadata past extend_at": {
 			limits: limits, scene: func(s *Scene) { s.Metadata.Used = 900 * mib }, low: true,
@@ -103,7 +107,7 @@ func TestDecide(t *testing.T) {
 		"metadata below the floor": {
 			limits: manual, scene: func(s *Scene) { s.Metadata.Used = 1000 * mib }, low: true,
 			kind: errdefs.ErrResourceExhausted,
-			says: []string{"metadata space of pool vg/varve-pool is low: 97% used", "min_free_metadata = 10", "`varve-devmapper pool extend --metadata +208M`"},
+			says: []string{"metadata space of pool vg/varve-pool is low: 97% used", "min_free_metadata = 10", "`varve-devmapper pool extend --metadata-size +208M`"},
 
 			findings: "error devmapper.pool.metadata-low",
 		},

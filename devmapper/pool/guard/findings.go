@@ -133,7 +133,7 @@ func extensionFindings(l Limits, s Scene, v Verdict, add func(finding.Finding)) 
 		ID: NoRoom, Severity: finding.Warning,
 		Text:    fmt.Sprintf("The volume group %s has room for %s, and the next extension of the pool wants %s.", l.Group, size(s.Room.Bytes), size(need)),
 		Meaning: "The pool cannot grow as configured when it fills up.",
-		Remedy:  fmt.Sprintf("Add a disk: vgextend %s /dev/DISK. Or set extend_at = 0 if the pool is as large as it shall be.", l.Group),
+		Remedy:  "Add a disk: `" + addDisk + "`. Or set extend_at = 0 if the pool is as large as it shall be.",
 	}
 	if v.Wanted {
 		f.Severity, f.Meaning = finding.Error, "An extension is due now."

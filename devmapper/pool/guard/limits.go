@@ -8,6 +8,8 @@ type Limits struct {
 	Pool string
 	// Group is the volume group that the pool can grow in; empty without LVM.
 	Group string
+	// Files: the pool lies in files, which `pool extend` enlarges as asked.
+	Files bool
 	// MinFreeData and MinFreeMetadata are the floors, in percent of the
 	// space, below which nothing new is admitted; 0 is no floor.
 	MinFreeData, MinFreeMetadata int
