@@ -56,8 +56,8 @@ func Decide(l Limits, s Scene) Verdict {
 	return v
 }
 
-// near: the free space is within a twentieth of the whole above the limit.
-func near(s Space, limit uint64) bool { return s.Free() <= limit+s.Total/20 }
+// near: the free space is within a tenth of the whole above the limit.
+func near(s Space, limit uint64) bool { return s.Free() <= limit+s.Total/10 }
 
 // dead tells whether the pool cannot be written, whatever is added to it.
 func (s Scene) dead() bool {

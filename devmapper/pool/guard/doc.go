@@ -6,14 +6,15 @@
 //
 // # When it looks
 //
-// At every event of the pool's device, and by a slow clock in case. An event
-// comes when free data blocks reach the low-water mark of the pool's table
-// (LowWater computes it), when free metadata falls to what the kernel keeps
-// (4 MiB or a quarter), and at every change of mode. Of the first kind the
-// kernel sends one only until the pool is resumed (low_water_triggered in
-// dm-thin.c), and a pool whose table LVM wrote may have no mark at all. So the
-// clock ticks faster where the pool is past the mark. A look costs one ioctl
-// and makes the pool write nothing.
+// At every event of the pool's device, and by a clock. An event comes when
+// free data blocks reach the low-water mark of the pool's table (LowWater
+// computes it), when free metadata fall to what the kernel keeps (4 MiB or a
+// quarter), and at every change of mode. Of the first kind the kernel sends
+// one only until the pool is resumed (low_water_triggered in dm-thin.c), and a
+// pool whose table LVM wrote has no mark at all unless LVM itself is to extend
+// it. So the clock ticks every five seconds, every second near a limit, and
+// Admit has it tick there when the last look is not fresh. A look costs one
+// ioctl and makes the pool write nothing.
 //
 // # What happens to writes when the data space is full
 //

@@ -49,11 +49,12 @@ type Options struct {
 
 // Periods of the clock.
 const (
-	// slowTick is between two looks at a pool with space.
-	slowTick = 30 * time.Second
-	// fastTick is between two looks at one that is past its low-water mark.
-	// At a gigabyte a second, that is 2 GB.
-	fastTick = 2 * time.Second
+	// slowTick is between two looks at a pool with space. It is what a pool
+	// without a low-water mark is found by.
+	slowTick = 5 * time.Second
+	// fastTick is between two looks at one that is near a limit. At a
+	// gigabyte a second, that is 1 GB.
+	fastTick = time.Second
 	// fresh is how old a look may be, with little left, that new space is
 	// admitted by.
 	fresh = 100 * time.Millisecond
