@@ -15,7 +15,7 @@ import (
 func pods(t *testing.T) int {
 	text := os.Getenv("VARVE_CNI_PODS")
 	if text == "" {
-		return 200
+		return 120
 	}
 	count, err := strconv.Atoi(text)
 	if err != nil || count < 1 {
