@@ -31,10 +31,10 @@ func vmRun(t *testing.T, args ...string) (stdout, stderr string, code int) {
 
 func TestCommand(t *testing.T) {
 	dir := t.TempDir()
-	script := fmt.Sprintf("echo out; echo err >&2; stat -fc %%T /sys/fs/cgroup; test -e /run/udev/control; cat /sys/block/vdb/size; echo x >%s/x; exit 3", dir)
-	out, errs, code := vmRun(t, "--memory", "1G", "--disk=1M", "--disk", "2M", "--cgroup=v1", "--udev", "--share", dir, "--", "sh", "-euc", script)
+	script := fmt.Sprintf("echo out; echo err >&2; stat -fc %%T /sys/fs/cgroup; test -e /run/udev/control; cat /sys/block/vdb/size; stat -fc %%T /tmp; echo x >%s/x; exit 3", dir)
+	out, errs, code := vmRun(t, "--memory", "1G", "--disk=1M", "--disk", "2M", "--cgroup=v1", "--udev", "--tmp=64M", "--share", dir, "--", "sh", "-euc", script)
 	equal(t, "exit status", code, 3)
-	equal(t, "standard output", out, "out\ntmpfs\n4096\n")
+	equal(t, "standard output", out, "out\ntmpfs\n4096\next2/ext3\n")
 	if !strings.HasSuffix(errs, "err\n") {
 		t.Errorf("standard error %q", errs)
 	}

@@ -53,6 +53,8 @@ func (o Options) check() error {
 		return fmt.Errorf("cgroup %q: v1 or v2", o.Cgroup)
 	case o.Accel != AccelAuto && o.Accel != AccelKVM && o.Accel != AccelTCG:
 		return fmt.Errorf("accel %q: auto, kvm or tcg", o.Accel)
+	case o.Tmp < 0 || o.Tmp > 0 && o.Tmp < 16<<20:
+		return fmt.Errorf("tmp %d bytes: a file system needs at least 16 MiB, and 0 is none", o.Tmp)
 	case len(o.Disks) > 20:
 		return fmt.Errorf("%d disks: at most 20 have a slot", len(o.Disks))
 	}

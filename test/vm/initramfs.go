@@ -2,6 +2,7 @@ package vm
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/varve-project/varve/test/vm/guest"
@@ -16,13 +17,18 @@ var earlyModules = []string{
 	"dm_mod", "loop", "fuse", "tun",
 }
 
-// initramfs returns the archive: the program as process 1, and the modules.
-func initramfs(k *kernel.Kernel, program string) ([]byte, error) {
+// extModules are for an ext4 before there is a root. The second is not among
+// what the first says that it needs: it asks for it by name, from modprobe.
+var extModules = []string{"ext4", "crc32c_generic"}
+
+// initramfs returns the archive: the program as process 1, the modules that
+// every guest needs, and more.
+func initramfs(k *kernel.Kernel, program string, more ...string) ([]byte, error) {
 	init, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
 	}
-	modules, err := k.Load(earlyModules...)
+	modules, err := k.Load(append(slices.Clone(earlyModules), more...)...)
 	if err != nil {
 		return nil, err
 	}

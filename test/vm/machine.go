@@ -53,7 +53,11 @@ func (m *Machine) acquire(ctx context.Context) error {
 			return err
 		}
 	}
-	archive, err := initramfs(m.kernel, m.options.Program)
+	var more []string
+	if m.options.Tmp > 0 {
+		more = extModules
+	}
+	archive, err := initramfs(m.kernel, m.options.Program, more...)
 	if err != nil {
 		return err
 	}
@@ -67,6 +71,14 @@ func (m *Machine) acquire(ctx context.Context) error {
 		}
 		m.disks = append(m.disks, f)
 	}
+	if m.options.Tmp == 0 {
+		return nil
+	}
+	f, err := newTmp(ctx, m.options.Tmp)
+	if err != nil {
+		return err
+	}
+	m.disks = append(m.disks, f)
 	return nil
 }
 

@@ -25,6 +25,9 @@ type Options struct {
 	// Shares are folders of this machine that the guest may write, at the same
 	// path. They must exist.
 	Shares []string
+	// Tmp puts the guest's /tmp on a disk of that many bytes, with ext4, behind
+	// the others; 0 leaves it in the guest's memory.
+	Tmp int64
 	// Keep are folders or files below /tmp, /run or /var, which are fresh in
 	// the guest, that are there all the same; what the guest changes in them
 	// stays in the guest.

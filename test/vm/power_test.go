@@ -81,6 +81,7 @@ func TestRefusals(t *testing.T) {
 		"no-such-dir":  {Shares: []string{"/no-such-dir"}},
 		"not a folder": {Shares: []string{"/etc/passwd"}},
 		"a disk of 7":  {Disks: []vm.Disk{{Size: 7}}},
+		"tmp 7 bytes":  {Tmp: 7},
 		"21 disks":     {Disks: make([]vm.Disk, 21)},
 	} {
 		o.Program = program

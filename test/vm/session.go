@@ -176,6 +176,9 @@ func (s *session) shutDown(ctx context.Context) error {
 // setup is what the guest is told.
 func (m *Machine) setup() wire.Setup {
 	setup := wire.Setup{Hostname: "varve-vm", Modules: m.kernel.Modules, Cgroup: m.options.Cgroup, Udev: m.options.Udev, Keep: m.options.Keep}
+	if m.options.Tmp > 0 {
+		setup.Tmp = diskName(len(m.options.Disks))
+	}
 	for i, dir := range m.options.Shares {
 		setup.Shares = append(setup.Shares, wire.Share{Tag: shareTag(i), Path: dir})
 	}

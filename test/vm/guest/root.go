@@ -76,12 +76,17 @@ func above(lower, target, name string) error {
 }
 
 // freshDirs covers what belongs to the machine's own running programs.
-func freshDirs(wire.Setup) error {
+func freshDirs(setup wire.Setup) error {
 	tmpfs := func(dir, mode string, flags uintptr) mount {
 		return mount{"tmpfs", rootDir + dir, "tmpfs", flags, "size=75%,mode=" + mode}
 	}
 	const plain = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	tmp := tmpfs("/tmp", "1777", 0)
+	if setup.Tmp != "" {
+		tmp = mount{setup.Tmp, rootDir + "/tmp", "ext4", 0, ""}
+	}
 	err := plan{
+		tmp,
 		{"proc", rootDir + "/proc", "proc", plain, ""},
 		{"sysfs", rootDir + "/sys", "sysfs", plain, ""},
 		{"devtmpfs", rootDir + "/dev", "devtmpfs", unix.MS_NOSUID, "mode=0755"},
@@ -90,7 +95,6 @@ func freshDirs(wire.Setup) error {
 		tmpfs("/run", "0755", unix.MS_NOSUID|unix.MS_NODEV),
 		// No flags: on a disk, where these usually are, they have none, and
 		// root file systems with devices are unpacked here.
-		tmpfs("/tmp", "1777", 0),
 		tmpfs("/var", "0755", 0),
 		{"mqueue", rootDir + "/dev/mqueue", "mqueue", plain, ""},
 	}.do()
@@ -102,7 +106,7 @@ func freshDirs(wire.Setup) error {
 			return err
 		}
 	}
-	for _, dir := range []string{rootDir + "/run/lock", rootDir + "/var/tmp"} {
+	for _, dir := range []string{rootDir + "/run/lock", rootDir + "/var/tmp", rootDir + "/tmp"} {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return err
 		}

@@ -27,4 +27,8 @@ type Suite struct {
 var All = []Suite{
 	{"quota", []string{"./overlay"}, "^TestQuota", []string{"--memory=3G"}, 10 * time.Minute},
 	{"cgroup v2", []string{"./test/leak", "./runtime/doctor"}, "", nil, 10 * time.Minute},
+	{"devmapper", []string{"./devmapper"}, "^Test(Counts|CommitWhileMounted|Grow|AfterReboot|DirtyJournal|FileSystemLabel|ManyAtOnce|AuditFindsBothWays|Restart|Measure)$", []string{"--disk=6G", "--disk=512M"}, 15 * time.Minute},
+	{"devmapper ext4", []string{"./devmapper"}, "^(TestContainerdSuite|TestConformance)$/^ext4$", []string{"--disk=6G", "--disk=512M"}, 40 * time.Minute},
+	{"devmapper xfs", []string{"./devmapper"}, "^(TestContainerdSuite|TestConformance)$/^xfs$", []string{"--disk=6G", "--disk=512M"}, 40 * time.Minute},
+	{"devmapper crash", []string{"./test/crash"}, "^TestDevmapper$", []string{"--disk=6G", "--disk=512M"}, 30 * time.Minute},
 }

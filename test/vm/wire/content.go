@@ -20,6 +20,8 @@ type Setup struct {
 	// Keep are host folders below those that are fresh in the guest (/tmp, …)
 	// which appear all the same, as copies that are changed in the guest only.
 	Keep []string
+	// Tmp is the device of /tmp, with ext4; empty is a tmpfs.
+	Tmp string
 	// Time is the host's, in nanoseconds since 1970.
 	Time int64
 }

@@ -102,6 +102,10 @@ func parse(args []string) (vm.Options, time.Duration, []string, error) {
 		o.Memory, err = parseSize(s)
 		return err
 	})
+	flags.Func("tmp", "put /tmp on an ext4 disk of `SIZE`, the last one, instead of in memory", func(s string) (err error) {
+		o.Tmp, err = parseSize(s)
+		return err
+	})
 	flags.Func("share", "a `DIR` of this machine that the guest may write", func(s string) error {
 		o.Shares = append(o.Shares, s)
 		return nil
