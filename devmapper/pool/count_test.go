@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/varve-project/varve/devmapper/dm"
@@ -34,7 +35,19 @@ func ioctls(calls []recorder.Call) []string {
 	return list
 }
 
-// TestCounts holds what every call asks of the kernel, in order.
+// children sums up what the processes did that this one started and waited
+// for: it grows with any.
+func children(t *testing.T) syscall.Rusage {
+	t.Helper()
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return usage
+}
+
+// TestCounts holds what every call asks of the kernel, in order, and that none
+// executes a program.
 func TestCounts(t *testing.T) {
 	var rec *recorder.Recorder
 	l := newLab(t, 256*mib, 16*mib, recordUUID)
@@ -49,6 +62,7 @@ func TestCounts(t *testing.T) {
 	p := l.open(func(o *pool.Options) { o.Control = ctl })
 	defer l.close(p)
 	var all []recorder.Call
+	before := children(t)
 	for _, step := range pool.Steps(t.Context(), p, l.newID(p), l.newID(p), l.newID(p)) {
 		rec.Take()
 		if err := step.Call(); err != nil {
@@ -61,6 +75,9 @@ func TestCounts(t *testing.T) {
 		if !step.Disk {
 			all = append(all, calls...)
 		}
+	}
+	if after := children(t); after != before {
+		t.Errorf("programs were executed: %+v, before %+v", after, before)
 	}
 	if os.Getenv("VARVE_UPDATE") != "" {
 		head := fmt.Sprintf("%s %s %d\n", p.Name(), p.Number(), p.Event())

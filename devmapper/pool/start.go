@@ -94,15 +94,15 @@ func (p *Pool) start(ctx context.Context, o Options) error {
 	if err := p.readTable(); err != nil {
 		return err
 	}
-	if report.HeldRoot != 0 {
-		if err := p.releaseSnapshot("pool.open"); err != nil {
-			return fmt.Errorf("release the metadata snapshot that a crash left: %w", err)
-		}
-	}
 	p.passdown = report.Passdown
 	err = p.ledger.get().compare(moment{report.TransactionID, p.blockBytes, report.DataTotal * p.blockBytes})
 	if err != nil {
 		return err
+	}
+	if report.HeldRoot != 0 {
+		if err := p.releaseSnapshot("pool.open"); err != nil {
+			return fmt.Errorf("release the metadata snapshot that a crash left: %w", err)
+		}
 	}
 	if err := p.removeDiscards(ctx); err != nil {
 		return err

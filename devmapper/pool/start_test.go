@@ -3,6 +3,8 @@ package pool_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,6 +195,12 @@ func TestWrongDevices(t *testing.T) {
 	l.config.DataDevice = blank.Path
 	_, err = l.tryOpen()
 	want(t, "foreign data", err, errdefs.IsFailedPrecondition, "no ext4 with the label", "pool create")
+	l.config.DataDevice = l.files[0]
+	_, err = l.tryOpen()
+	want(t, "a file for a device", err, errdefs.IsInvalidArgument, "data_device", "not a block device")
+	l.config.DataDevice = "/dev/varve-test-none"
+	_, err = l.tryOpen()
+	want(t, "no such device", err, func(err error) bool { return errors.Is(err, fs.ErrNotExist) }, "data_device", "/dev/varve-test-none")
 	l.config = before
 
 	l.deactivate()
