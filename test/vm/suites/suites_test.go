@@ -17,12 +17,14 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := map[string]bool{}
+	rows := map[string]bool{}
 	for _, s := range All {
-		if names[s.Name] {
-			t.Errorf("two suites are called %q", s.Name)
+		for _, pkg := range s.Packages {
+			if rows[s.Name+pkg] {
+				t.Errorf("suite %q has %s twice; tally could not tell them apart", s.Name, pkg)
+			}
+			rows[s.Name+pkg] = true
 		}
-		names[s.Name] = true
 		if s.Timeout <= 0 {
 			t.Errorf("suite %s has no timeout", s.Name)
 		}

@@ -44,7 +44,7 @@ func run(ctx context.Context, names []string) error {
 		if err := suite.Run(ctx, root, os.Stdout, os.Stderr); err != nil {
 			return fmt.Errorf("suite %s: %w", suite.Name, err)
 		}
-		fmt.Fprintf(os.Stderr, "vm: suite %s took %v\n", suite.Name, time.Since(start).Round(time.Second))
+		fmt.Fprintf(os.Stderr, "vm: suite %s %s took %v\n", suite.Name, strings.Join(suite.Packages, " "), time.Since(start).Round(time.Second))
 	}
 	return nil
 }
@@ -53,17 +53,21 @@ func choose(names []string) ([]suites.Suite, error) {
 	if len(names) == 0 {
 		return suites.All, nil
 	}
-	var known []string
-	for _, suite := range suites.All {
-		known = append(known, suite.Name)
-	}
 	var chosen []suites.Suite
 	for _, name := range names {
-		i := slices.Index(known, name)
-		if i < 0 {
+		before := len(chosen)
+		var known []string
+		for _, suite := range suites.All {
+			if suite.Name == name {
+				chosen = append(chosen, suite)
+			}
+			if !slices.Contains(known, suite.Name) {
+				known = append(known, suite.Name)
+			}
+		}
+		if len(chosen) == before {
 			return nil, fmt.Errorf("no suite %q; there are: %s", name, strings.Join(known, ", "))
 		}
-		chosen = append(chosen, suites.All[i])
 	}
 	return chosen, nil
 }
