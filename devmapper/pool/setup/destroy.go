@@ -67,6 +67,9 @@ func (d *Destroy) Plan(ctx context.Context, h *Host, dryRun bool) (*Plan, error)
 
 // idle refuses while somebody uses the pool.
 func (f *Found) idle(call string) error {
+	if err := f.tryOwner(); err != nil {
+		return err
+	}
 	if f.Owner != "" {
 		return fmt.Errorf("pool %s (%s) is owned by %s: stop it first (systemctl stop varve-devmapper.socket varve-devmapper.service); `pool %s` works on pools that nobody runs", f.UUID, f.Volumes.Where(), f.Owner, call)
 	}

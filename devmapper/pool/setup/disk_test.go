@@ -82,3 +82,15 @@ func TestParseReport(t *testing.T) {
 		t.Errorf("dm name %q", got)
 	}
 }
+
+func TestHolderIn(t *testing.T) {
+	const table = "1: POSIX  ADVISORY  WRITE 11 fd:00:77 0 EOF\n2: FLOCK  ADVISORY  WRITE 12 fd:00:77 0 EOF\n2: -> FLOCK  ADVISORY  WRITE 13 fd:00:78 0 EOF\n"
+	if got := holderIn(table, "fd:00:77"); got != "process 12" {
+		t.Errorf("holder %q", got)
+	}
+	for _, file := range []string{"fd:00:78", "fd:00:7", "fd:01:77"} {
+		if got := holderIn(table, file); got != "" {
+			t.Errorf("%s is held by %q", file, got)
+		}
+	}
+}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/varve-project/varve/devmapper/dm"
 	"github.com/varve-project/varve/devmapper/pool"
-	"github.com/varve-project/varve/internal/flock"
 	"github.com/varve-project/varve/internal/loop"
 	"github.com/varve-project/varve/internal/mount"
 )
@@ -174,7 +173,7 @@ func (f *Found) lookCatalog() error {
 // for every mount of it.
 func (f *Found) lookOwner() error {
 	nodes := []string{f.Catalog}
-	if f.Volumes.Kind == pool.KindDevices {
+	if !f.Volumes.Kind.LVM() {
 		nodes = append(nodes, dm.Path(devicePrefix(f.UUID)+"catalog"))
 	}
 	for _, node := range nodes {
@@ -193,20 +192,9 @@ func (f *Found) lookOwner() error {
 	if f.Mounted == "" {
 		return nil
 	}
-	path := filepath.Join(f.Mounted, "pool.lock")
-	if _, err := os.Stat(path); err != nil {
-		return nil //nolint:nilerr // no lock file, nobody holds it
-	}
-	lock, err := flock.Try(path)
-	if errors.Is(err, flock.ErrHeld) {
-		pid, _ := os.ReadFile(path)
-		f.Owner = "process " + strings.TrimSpace(string(pid))
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return lock.Release()
+	var err error
+	f.Owner, err = lockHolder(filepath.Join(f.Mounted, ownerLock))
+	return err
 }
 
 // lookKernel reads the pool's devices.
@@ -268,6 +256,14 @@ func (f *Found) absent() error {
 // catalogNode is a block device with the catalog; done takes it back.
 func (f *Found) catalogNode() (node string, done func() error, err error) {
 	none := func() error { return nil }
+	if !f.Volumes.Kind.LVM() {
+		// While the pool is active the catalog is a device of its own, and
+		// what it lies on is claimed.
+		active := dm.Path(devicePrefix(f.UUID) + "catalog")
+		if _, err := os.Stat(active); err == nil {
+			return active, none, nil
+		}
+	}
 	if f.Volumes.Kind != pool.KindLoop || f.Catalog != f.Volumes.CatalogFile {
 		return f.Catalog, none, nil
 	}

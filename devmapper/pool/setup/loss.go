@@ -13,6 +13,7 @@ import (
 
 	"github.com/varve-project/varve/devmapper/dm"
 	"github.com/varve-project/varve/internal/atomicfile"
+	"github.com/varve-project/varve/internal/loop"
 )
 
 // Mend is the action of repairing a pool's metadata volume into another one,
@@ -45,8 +46,15 @@ type MendFrom struct {
 // Shell is the command line.
 func (m MendFrom) Shell() string { return mendCommand(m.saved, m.device, m.help).Shell() }
 
-func (m MendFrom) do(ctx context.Context, h *Host) error {
-	return mend(ctx, h, m.saved, m.device, m.help)
+// do reads the file through a loop device: thin_repair wants O_DIRECT, which
+// not every file system has (tmpfs).
+func (m MendFrom) do(ctx context.Context, h *Host) (err error) {
+	d, err := loop.Attach(ctx, m.saved, loop.Options{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, loop.Detach(context.WithoutCancel(ctx), d)) }()
+	return mend(ctx, h, d.Path, m.device, m.help)
 }
 
 func mendCommand(from, to string, help []string) Exec {
