@@ -27,6 +27,7 @@ type ids struct {
 	next     ThinID // the next id to give
 	end      ThinID // the first id that is not reserved
 	size     ThinID // of the next window
+	spare    ThinID // so few left, and the next window is fetched
 	foreign  []ThinID
 	fetching chan struct{} // closed when the fetch under way ends; else nil
 	err      error         // of the last fetch
@@ -60,7 +61,7 @@ func (w *ids) try() (ThinID, <-chan struct{}, error) {
 	for w.next < w.end {
 		id := w.next
 		w.next++
-		if w.end-w.next < w.size/4 {
+		if w.end-w.next < w.spare {
 			w.fetch()
 		}
 		if !slices.Contains(w.foreign, id) {
@@ -99,6 +100,7 @@ func (w *ids) fetch() {
 		defer w.mu.Unlock()
 		w.fetching = nil
 		if w.err = err; err == nil {
+			w.spare = (end - w.end) / 4
 			w.end, w.size = end, laterWindow
 		}
 	}()

@@ -78,6 +78,23 @@ func TestIDs(t *testing.T) {
 	}
 }
 
+// TestIDsCrashLoop: a start that hands out one id and is killed loses a small
+// window only.
+func TestIDsCrashLoop(t *testing.T) {
+	l := testLedger(t, func(*record) {})
+	w := newIDs(l)
+	t.Cleanup(func() { _ = w.close() })
+	if _, err := w.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.mu.Lock()
+	under := w.fetching != nil
+	w.mu.Unlock()
+	if next := l.get().NextID; under || next != 1+firstWindow {
+		t.Errorf("one id, and the record says %d (a fetch is under way: %v)", next, under)
+	}
+}
+
 func TestIDsClosed(t *testing.T) {
 	l := testLedger(t, func(*record) {})
 	w := newIDs(l)
