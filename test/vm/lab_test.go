@@ -29,7 +29,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	program, share = filepath.Join(dir, "vm"), filepath.Join(dir, "share")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "./cmd/vm")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

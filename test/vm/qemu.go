@@ -103,6 +103,14 @@ func (q *qemu) start() error {
 	return <-started
 }
 
+// ending says how the process ended by itself, once done is closed.
+func (q *qemu) ending() error {
+	if q.err == nil {
+		return fmt.Errorf("%s ended: the guest powered off", emulator)
+	}
+	return fmt.Errorf("%s ended: %w", emulator, q.err)
+}
+
 // kill ends it as a power cut does: at once, wherever it is.
 func (q *qemu) kill() {
 	_ = q.cmd.Process.Kill() // that it ended already is as good

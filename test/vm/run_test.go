@@ -61,7 +61,7 @@ func TestStreams(t *testing.T) {
 func TestStdinNotRead(t *testing.T) {
 	m := machine(t)
 	reader, writer := io.Pipe()
-	defer writer.Close()
+	defer func() { _ = writer.Close() }()
 	go func() { _, _ = writer.Write(make([]byte, 1<<20)) }()
 	exit, err := m.Run(within(t, limit), vm.Cmd{Args: []string{"sh", "-c", "exit 4"}, Stdin: reader})
 	if err != nil {

@@ -45,7 +45,7 @@ func dial(ctx context.Context, q *qemu, c *console, setup wire.Setup) (*session,
 			return nil, s.noBoot(err)
 		}
 	case <-q.done:
-		return nil, s.noBoot(fmt.Errorf("%s ended: %v", emulator, q.err))
+		return nil, s.noBoot(q.ending())
 	case <-ctx.Done():
 		return nil, s.noBoot(context.Cause(ctx))
 	}

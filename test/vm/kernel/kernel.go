@@ -116,12 +116,12 @@ func depends(ctx context.Context) string {
 }
 
 // download unpacks a package to dir/name; the rename is what makes it count.
-func download(ctx context.Context, dir, name string) error {
+func download(ctx context.Context, dir, name string) (err error) {
 	temp, err := os.MkdirTemp(dir, "fetch-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
 	if err := aptDownload(ctx, temp, name); err != nil {
 		return err
 	}
