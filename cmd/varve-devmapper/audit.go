@@ -72,6 +72,13 @@ const doctorPatience = 5 * time.Second
 // at its records.
 func doctor(ctx context.Context, c *config) (finding.List, error) {
 	list := devmapper.Doctor(c.Config)
+	if !c.located() {
+		return append(list, finding.Finding{
+			ID: "devmapper.pool.none", Severity: finding.Info,
+			Text: "no pool is configured", Meaning: "varve-devmapper does not start on this node; nothing else misses it",
+			Remedy: "to use it, make a pool: varve-devmapper pool create --device /dev/DISK --write-config",
+		}), nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, doctorPatience)
 	defer cancel()
 	found, err := audit(ctx, c, false)

@@ -25,13 +25,30 @@ func defaultConfig() config {
 	return config{Config: devmapper.DefaultConfig(), Pool: pool.DefaultConfig(), Server: server.DefaultConfig()}
 }
 
+// check leaves a configuration alone that names no pool yet: it must be
+// possible to ask such a node's doctor, and to print its stanza. The daemon
+// itself then says what to do, and ends.
+func check(c *config) error {
+	err := errors.Join(c.Config.Check(), c.Server.Check())
+	if c.located() {
+		err = errors.Join(err, c.Pool.Check())
+	}
+	return err
+}
+
+// located tells whether the configuration says where a pool lies.
+func (c *config) located() bool {
+	p := c.Pool
+	return p.VolumeGroup+p.ThinPool+p.DataDevice+p.MetadataDevice+p.LoopDirectory != ""
+}
+
 func main() {
 	service.Main(service.Spec[config]{
 		Name:    "devmapper",
 		Short:   "containerd snapshotter on a device-mapper thin pool: block devices, ext4 and xfs, size limits",
 		Default: defaultConfig,
 		Common:  func(c *config) *service.Common { return &c.Common },
-		Check:   func(c *config) error { return errors.Join(c.Config.Check(), c.Pool.Check(), c.Server.Check()) },
+		Check:   check,
 		Open:    open,
 		Doctor: func(ctx context.Context, c *config) (finding.List, error) {
 			return doctor(ctx, c)
