@@ -165,8 +165,12 @@ func (s *Store) Remove(ctx context.Context, k pod.Key) (err error) {
 	if err != nil {
 		return err
 	}
-	if users, err := s.users(k); err != nil || len(users) > 0 {
-		return errors.Join(err, fmt.Errorf("volume %s: %w by pod %v; remove the pod first", k, ErrInUse, users))
+	users, err := s.users(k)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 {
+		return fmt.Errorf("volume %s: %w by pod %v; remove the pod first", k, ErrInUse, users)
 	}
 	d, err := s.connect(ctx)
 	if err != nil {
