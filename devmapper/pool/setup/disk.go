@@ -53,6 +53,9 @@ func (d *Disk) refuse(least uint64, force []string) error {
 	if d.Owner != "" {
 		return fmt.Errorf("%s belongs to the pool %s already, in the volume group %s; see `varve-devmapper pool status`, or take that pool apart first (varve-devmapper pool destroy)", d.Path, d.Owner, d.Group)
 	}
+	if id := d.catalog(); id != "" && len(d.Holders) > 0 {
+		return fmt.Errorf("%s belongs to the pool %s already, which is active; see `varve-devmapper pool status`, or take that pool apart first (varve-devmapper pool destroy)", d.Path, id)
+	}
 	if err := d.inUse(); err != nil {
 		return err
 	}
