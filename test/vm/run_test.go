@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/varve-project/varve/test/vm"
 )
@@ -56,6 +57,25 @@ func TestStreams(t *testing.T) {
 	if !bytes.Equal(out.Bytes(), input) || !bytes.Equal(errs.Bytes(), input) {
 		t.Errorf("sent %d bytes; standard output has %d, standard error %d, or others", len(input), out.Len(), errs.Len())
 	}
+}
+
+// TestSlowReader: a host that reads late loses nothing of a command that ended
+// long before, and a daemon that holds the pipes keeps nobody.
+func TestSlowReader(t *testing.T) {
+	m := machine(t)
+	var total int
+	slow := writerFunc(func(p []byte) {
+		if total == 0 {
+			time.Sleep(8 * time.Second)
+		}
+		total += len(p)
+	})
+	exit, err := m.Run(within(t, limit), vm.Cmd{Args: []string{"sh", "-c", "sleep 1000 & head -c 200000 /dev/zero; echo $! >/run/daemon"}, Stdout: slow})
+	if err != nil || exit.Code != 0 {
+		t.Fatal(exit, err)
+	}
+	equal(t, "bytes", total, 200000)
+	sh(t, m, "kill $(cat /run/daemon)")
 }
 
 func TestStdinNotRead(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,19 +24,22 @@ type command struct {
 	process *os.Process
 }
 
-// pipeWait is how long the output of a command that ended is still read: a
-// daemon it left behind may hold the pipe for ever.
-const pipeWait = 2 * time.Second
-
 // run runs the command to its end.
 func (a *agent) run(c *command) wire.Exit {
 	path, err := lookPath(c.spec)
 	if err != nil {
 		return wire.Exit{Error: err.Error()}
 	}
-	cmd := &exec.Cmd{Path: path, Args: c.spec.Args, Env: c.spec.Env, Dir: c.spec.Dir, WaitDelay: pipeWait}
-	cmd.Stdout = &stream{a.conn, wire.TypeStdout, c.id}
-	cmd.Stderr = &stream{a.conn, wire.TypeStderr, c.id}
+	cmd := &exec.Cmd{Path: path, Args: c.spec.Args, Env: c.spec.Env, Dir: c.spec.Dir}
+	var out output
+	if cmd.Stdout, err = out.pipe(a.conn, wire.TypeStdout, c.id); err != nil {
+		return wire.Exit{Error: err.Error()}
+	}
+	if cmd.Stderr, err = out.pipe(a.conn, wire.TypeStderr, c.id); err != nil {
+		out.drain()
+		return wire.Exit{Error: err.Error()}
+	}
+	defer out.drain()
 	// A session of its own, so that a signal reaches what it started as well.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if c.spec.Stdin {
@@ -47,7 +49,9 @@ func (a *agent) run(c *command) wire.Exit {
 		}
 		go a.feed(c, pipe)
 	}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	out.started()
+	if err != nil {
 		return wire.Exit{Error: err.Error()}
 	}
 	c.mu.Lock()
@@ -55,7 +59,7 @@ func (a *agent) run(c *command) wire.Exit {
 	c.mu.Unlock()
 	err = cmd.Wait()
 	var status *exec.ExitError
-	if err != nil && !errors.As(err, &status) && !errors.Is(err, exec.ErrWaitDelay) {
+	if err != nil && !errors.As(err, &status) {
 		return wire.Exit{Error: err.Error()}
 	}
 	wait, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
@@ -104,22 +108,4 @@ func (c *command) signal(sig unix.Signal) {
 	if c.process != nil {
 		_ = unix.Kill(-c.process.Pid, sig)
 	}
-}
-
-// stream sends what is written to it as frames.
-type stream struct {
-	conn *wire.Conn
-	typ  wire.Type
-	id   uint32
-}
-
-func (s *stream) Write(p []byte) (int, error) {
-	for sent := 0; sent < len(p); {
-		n := min(len(p)-sent, wire.Chunk)
-		if err := s.conn.Send(s.typ, s.id, p[sent:sent+n]); err != nil {
-			return sent, err
-		}
-		sent += n
-	}
-	return len(p), nil
 }
