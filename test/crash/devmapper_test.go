@@ -55,5 +55,5 @@ func devmapperCases() []crash.Case[devmapperWorld] {
 
 func TestDevmapper(t *testing.T) {
 	needPool(t)
-	crash.Run(t, 24, newDevmapper, devmapperCases())
+	crash.Run(t, 16, newDevmapper, devmapperCases())
 }

@@ -32,4 +32,8 @@ var All = []Suite{
 	{"cgroup v2", []string{"./test/leak"}, "", []string{"--tmp=1G"}, 10 * time.Minute},
 	{"cgroup v2", []string{"./runtime/doctor"}, "^Test(Cgroup|Controller|KernelIsSound)", []string{"--tmp=1G"}, 10 * time.Minute},
 	{"cgroup v2", []string{"./test/e2e/pod"}, "^Test(WholePod|Restart)$", []string{"--tmp=4G"}, 20 * time.Minute},
+	{"devmapper", []string{"./devmapper"}, "^Test(Counts|CommitWhileMounted|Grow|AfterReboot|DirtyJournal|FileSystemLabel|ManyAtOnce|AuditFindsBothWays|Restart|Measure)$", []string{"--disk=6G", "--disk=512M"}, 15 * time.Minute},
+	{"devmapper ext4", []string{"./devmapper"}, "^(TestContainerdSuite|TestConformance)$/^ext4$", []string{"--disk=6G", "--disk=512M"}, 40 * time.Minute},
+	{"devmapper xfs", []string{"./devmapper"}, "^(TestContainerdSuite|TestConformance)$/^xfs$", []string{"--disk=6G", "--disk=512M"}, 40 * time.Minute},
+	{"devmapper crash", []string{"./test/crash"}, "^TestDevmapper$", []string{"--disk=6G", "--disk=512M"}, 30 * time.Minute},
 }
