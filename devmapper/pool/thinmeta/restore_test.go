@@ -94,6 +94,12 @@ func randomRuns(rng *rand.Rand, count int, longest, blocks uint64) (runs []thinm
 	for range count {
 		r := thinmeta.Run{Virtual: at, Length: 1 + rng.Uint64N(longest), Time: rng.Uint32N(1 << 24)}
 		r.Data = rng.Uint64N(blocks - r.Length)
+		if last := len(runs) - 1; last >= 0 && rng.IntN(4) == 0 && runs[last].Data+runs[last].Length+r.Length < blocks {
+			// Right behind the last one, and different in time only.
+			r.Virtual, r.Data = runs[last].Virtual+runs[last].Length, runs[last].Data+runs[last].Length
+			r.Time = runs[last].Time ^ 1
+			at = r.Virtual
+		}
 		runs = append(runs, r)
 		mapped += r.Length
 		at += r.Length + 1 + rng.Uint64N(100)
