@@ -97,9 +97,13 @@ type Veth struct {
 func (h *Host) AddVeth(v Veth, pod *Pod) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = v.Name, v.MTU
+	// One queue is what a pair uses by default. Unless it is asked for, the
+	// kernel makes one for each processor and takes them away again, at the
+	// price of a grace period for each end, under the lock of all links.
+	attrs.NumTxQueues, attrs.NumRxQueues = 1, 1
 	err := h.h.LinkAdd(&netlink.Veth{
 		LinkAttrs: attrs, PeerName: v.PodIfName, PeerHardwareAddr: v.PodMAC,
-		PeerNamespace: netlink.NsFd(pod.fd),
+		PeerNamespace: netlink.NsFd(pod.fd), PeerNumTxQueues: 1, PeerNumRxQueues: 1,
 	})
 	if err != nil {
 		return fmt.Errorf("make veth pair %s and %s in %s: %w", v.Name, v.PodIfName, pod.path, err)
