@@ -29,7 +29,7 @@ func (b *bench) killed(args ...string) {
 			continue
 		}
 		tried[step.Name] = true
-		point := "pool." + args[0] + "." + step.Name + ".before"
+		point := "setup." + args[0] + "." + step.Name + ".before"
 		if r := b.runWith([]string{"VARVE_FAILPOINT=" + point + "=kill"}, args...); !r.killed {
 			b.t.Fatalf("%s did not come to %s: exit %d\n%s", args[0], point, r.code, r.err)
 		}

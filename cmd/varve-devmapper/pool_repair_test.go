@@ -29,6 +29,25 @@ func spoil(t *testing.T, device string) [32]byte {
 	return sha256.Sum256(whole)
 }
 
+// fillThin makes a thin device with something on it: thin_repair tells the
+// trees of a pool without superblock by what they map.
+func fillThin(t *testing.T, p *pool.Pool) {
+	t.Helper()
+	ctx := context.Background()
+	id, err := p.NewID(ctx)
+	must(t, err)
+	must(t, p.Create(ctx, id))
+	path, err := p.Activate(ctx, id, pool.Activation{Bytes: 16 * mib})
+	must(t, err)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	_, err = f.Write([]byte(strings.Repeat("data", mib/4)))
+	must(t, err)
+	must(t, f.Sync())
+	must(t, f.Close())
+	must(t, p.Deactivate(ctx, id, false))
+}
+
 // dmRemove removes a pool from the kernel, as a reboot does.
 func dmRemove(t *testing.T, names ...string) {
 	t.Helper()
@@ -49,7 +68,9 @@ func TestPoolRepair(t *testing.T) {
 	metadata := s.place[3]
 	b.do(with(s.create, "create", "--uuid", testUUID)...)
 	b.open(s, func(p *pool.Pool) {
-		makeThins(t, p, 3)
+		for range 3 {
+			fillThin(t, p)
+		}
 		b.refused("owned by process", with(s.place, "repair")...)
 		b.refused("owned by process", with(s.place, "destroy", testUUID, "--yes")...)
 	})

@@ -22,7 +22,7 @@ func (s *site) look(ctx context.Context, h *Host) error {
 		s.disks = append(s.disks, d)
 	}
 	if s.way == inFiles {
-		return s.lookFiles(ctx, h)
+		return s.lookFiles()
 	}
 	if s.way == onTwoDevices && !h.hasLVM() {
 		return nil // a pool without LVM on a machine without LVM
@@ -97,12 +97,9 @@ func (s *site) ours(group string) bool {
 }
 
 // files are what there is in a loop directory.
-type files struct {
-	exists bool
-	names  []string
-}
+type files struct{ names []string }
 
-func (s *site) lookFiles(_ context.Context, _ *Host) error {
+func (s *site) lookFiles() error {
 	entries, err := os.ReadDir(s.LoopDirectory)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -110,7 +107,6 @@ func (s *site) lookFiles(_ context.Context, _ *Host) error {
 	if err != nil {
 		return fmt.Errorf("--loop-directory: %w", err)
 	}
-	s.files.exists = true
 	for _, e := range entries {
 		s.files.names = append(s.files.names, e.Name())
 	}

@@ -22,7 +22,7 @@ type Action interface {
 
 // Step is an action with its name and its reason.
 type Step struct {
-	// Name is the failpoint's: "pool.CALL.NAME.before".
+	// Name is the failpoint's: "setup.CALL.NAME.before".
 	Name   string
 	Why    string
 	Action Action
@@ -96,7 +96,7 @@ func (p *Plan) Run(ctx context.Context, h *Host) error {
 			return fmt.Errorf("pool %s: stopped before step %d (%s): %w; run the same command again to go on", p.Call, i+1, s.Name, err)
 		}
 		h.say("[%d/%d] %s", i+1, len(p.Steps), s.Why)
-		point := "pool." + p.Call + "." + s.Name
+		point := "setup." + p.Call + "." + s.Name
 		failpoint.Hit(point + ".before")
 		if err := s.Action.do(ctx, h); err != nil {
 			return fmt.Errorf("pool %s, step %d of %d, %s: %w; nothing after it was done; mend the cause and run the same command again",
