@@ -67,7 +67,7 @@ lint: bin/tools/golangci-lint ## the linters; every rule has its reason in .gola
 	bin/tools/golangci-lint run --concurrency 2 --allow-parallel-runners --build-tags failpoint ./internal/failpoint/...
 
 .PHONY: bench
-bench: bench-overlay bench-runtime bench-cni ## every benchmark; results in test/bench/results
+bench: bench-overlay bench-runtime bench-cni bench-devmapper ## every benchmark; results in test/bench/results
 
 .PHONY: bench-overlay
 bench-overlay: deps build peers ## the overlay2 snapshotter against containerd's own
@@ -81,6 +81,10 @@ bench-runtime: deps build peers ## a pod's start against bare runc, podman and c
 .PHONY: bench-cni
 bench-cni: deps build peers ## CNI ADD and DEL against the reference chain
 	go run ./test/bench/cmd/bench-cni
+
+.PHONY: bench-devmapper
+bench-devmapper: deps build vm ## the devicemapper snapshotter against containerd's own, in a virtual machine
+	go run ./test/bench/cmd/bench-devmapper $(ARGS)
 
 ##@ Building
 

@@ -59,21 +59,29 @@ func ratio(r Row) string {
 	if r.Ratio == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2f", r.Ratio)
+	return short(r.Ratio)
 }
 
 func spread(r Row) string {
 	if r.Ratio == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2f–%.2f", r.Low, r.High)
+	return short(r.Low) + "–" + short(r.High)
 }
 
 func target(r Row) string {
 	if r.Target == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2f", r.Target)
+	return short(r.Target)
+}
+
+// short has two places, and three where two would say little.
+func short(ratio float64) string {
+	if ratio > 0 && ratio < 0.1 {
+		return fmt.Sprintf("%.3f", ratio)
+	}
+	return fmt.Sprintf("%.2f", ratio)
 }
 
 func verdict(r Row) string {
