@@ -15,7 +15,7 @@ func Example() {
 		fmt.Println(err) // "kernel has no device-mapper: load it with modprobe dm_mod, …"
 		return
 	}
-	defer ctl.Close() //nolint:errcheck // it was only asked
+	defer ctl.Close()
 	if err := ctl.Suspend("origin", dm.SuspendOptions{}); err != nil {
 		fmt.Println(err)
 		return
@@ -36,7 +36,7 @@ func ExampleControl_Wait() {
 		fmt.Println(err)
 		return
 	}
-	defer ctl.Close() //nolint:errcheck // it was only asked
+	defer ctl.Close()
 	info, status, err := ctl.Status("pool", dm.StatusOptions{NoFlush: true})
 	for err == nil {
 		fmt.Println(status[0].Status)

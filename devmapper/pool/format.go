@@ -118,7 +118,7 @@ func writeFirstRecord(i Identity) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(dir)
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
 	if err := mount.Device(i.Node, dir, mount.Ext4, catalogOptions); err != nil {
 		return fmt.Errorf("write the pool's record: %w", err)
 	}

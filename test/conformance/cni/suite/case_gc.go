@@ -54,14 +54,14 @@ var gcCases = []Case{
 		}
 	}},
 	{Name: "gc/another network is not touched", Level: Must, Spec: "GC: of the network that is named", Since: "1.1.0", Run: func(r *Run) {
-		second := &Run{Subject: r.other()}
+		second := r.other()
 		p := r.pod("second")
-		res, _ := second.attachOn(r, p)
+		res := r.attachTo(second, p)
 		r.collect(r.Subject)
 		if err := p.agrees(res, "eth0"); err != nil {
 			r.errorf("GC of one network took another's attachment: %v", err)
 		}
-		r.collect(second.Subject)
+		r.collect(second)
 	}},
 	{Name: "gc/attachments that it does not know are fine", Level: Must, Spec: "GC: the list may name what is gone", Since: "1.1.0", Run: func(r *Run) {
 		r.collect(r.Subject, &Pod{ID: "nobody"})

@@ -23,14 +23,13 @@ func (r *Run) few() *Run {
 	return r
 }
 
-// attachOn attaches a pod to this run's network, with what fails noted on
-// the case r.
-func (second *Run) attachOn(r *Run, p *Pod) (*current.Result, []byte) {
-	a, err := second.chain(r.context(), request{verb: "ADD", pod: p})
+// attachTo attaches a pod to another network than the case's.
+func (r *Run) attachTo(network *Subject, p *Pod) *current.Result {
+	a, err := network.chain(r.context(), request{verb: "ADD", pod: p})
 	r.must(err)
-	res, err := second.result(a, second.Version)
+	res, err := network.result(a, network.Version)
 	if err != nil {
 		r.fatalf("ADD to the second network: %v", err)
 	}
-	return res, a.Stdout
+	return res
 }
