@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/varve-project/varve/test/vm"
 )
@@ -50,7 +51,7 @@ func Boot(ctx context.Context, o Options, args []string, out, errs io.Writer) er
 	}
 	options.Disks = append(options.Disks, vm.Disk{Size: rootSize})
 	for _, path := range []string{exe, results} {
-		if top, hidden := vm.Hidden(path); hidden {
+		if top, hidden := vm.Hidden(path); hidden && !slices.Contains(options.Keep, top) {
 			options.Keep = append(options.Keep, top)
 		}
 	}
