@@ -48,6 +48,7 @@ demo: deps build runc ## set everything up and run real pods; needs root
 
 .PHONY: test
 test: deps build build-failpoint peers vm lint ## set everything up and pass every test; needs root
+	go run ./test/e2e/demo -prepare
 	$(TALLY) $(if $(filter ./...,$(PACKAGES)),-also 'go run ./test/vm/cmd/suites') $(PACKAGES)
 
 ##@ Parts of them
@@ -59,6 +60,7 @@ test-cni: deps build build-failpoint peers ## the tests of the CNI plug-in only
 
 .PHONY: test-vm
 test-vm: deps build build-failpoint peers vm ## the tests that need another kernel only, in virtual machines
+	go run ./test/e2e/demo -prepare
 	$(TALLY) -also 'go run ./test/vm/cmd/suites'
 
 .PHONY: lint

@@ -21,8 +21,17 @@ func main() {
 	bin := flag.String("bin", "bin", "folder of our binaries")
 	runc := flag.String("runc", "bin/peers/runc", "the OCI runtime")
 	build := flag.String("build", "build", "folder for images, which stay, and the demo's data, which does not")
+	snapshotter := flag.String("snapshotter", "overlay", "overlay, or devmapper where `varve-devmapper pool create --write-config` has made its pool")
+	prepare := flag.Bool("prepare", false, "make the images that are missing, and no more")
 	flag.Parse()
-	code, err := demo(*bin, *runc, *build)
+	if *prepare {
+		if err := buildImages(filepath.Join(*build, "images")); err != nil {
+			fmt.Fprintln(os.Stderr, "error:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	code, err := demo(*bin, *runc, *build, *snapshotter)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
@@ -34,8 +43,8 @@ func main() {
 // the program in the node.
 const dirVariable = "VARVE_DEMO_DIR"
 
-func demo(bin, runc, build string) (code int, err error) {
-	var o story.Options
+func demo(bin, runc, build, snapshotter string) (code int, err error) {
+	o := story.Options{Snapshotter: snapshotter}
 	for path, name := range map[*string]string{&o.Bin: bin, &o.Runc: runc, &build: build} {
 		if *path, err = filepath.Abs(name); err != nil {
 			return 0, err

@@ -22,6 +22,8 @@ import (
 type Options struct {
 	// Bin holds our binaries; Runc is the OCI runtime.
 	Bin, Runc string
+	// Snapshotter is the plug-in's short name: overlay, devmapper.
+	Snapshotter string
 	// Dir is a folder for this story alone. Sweep removes it.
 	Dir string
 	// Busybox and Debian are image archives.

@@ -91,16 +91,16 @@ func (s *story) killContainer(ctx context.Context, pid int) error {
 // killDaemon kills the snapshotter, shows that pods do without, starts it
 // again and runs another pod on it.
 func (s *story) killDaemon(ctx context.Context) error {
-	daemon := func(args []string) bool { return filepath.Base(args[0]) == "varve-overlay" }
+	daemon := func(args []string) bool { return filepath.Base(args[0]) == s.snapshotter() }
 	web, err := s.pod(ctx, "web")
 	if err != nil {
 		return err
 	}
 	pid, err := find(daemon)
 	if err != nil {
-		return fmt.Errorf("find varve-overlay: %w", err)
+		return fmt.Errorf("find %s: %w", s.snapshotter(), err)
 	}
-	if err := s.kill(pid, "varve-overlay"); err != nil {
+	if err := s.kill(pid, s.snapshotter()); err != nil {
 		return err
 	}
 	if err := s.serves(web); err != nil {
@@ -110,7 +110,7 @@ func (s *story) killDaemon(ctx context.Context) error {
 		return err
 	}
 	if pid, err = find(daemon); err != nil {
-		return fmt.Errorf("find varve-overlay: %w", err)
+		return fmt.Errorf("find %s: %w", s.snapshotter(), err)
 	}
 	s.say("it is process %d now, and serves", pid)
 	if err := s.start(ctx, "after"); err != nil {

@@ -15,7 +15,7 @@ var manifests embed.FS
 
 // open makes the folders, writes the manifests and looks at the kernel.
 func (s *story) open() error {
-	for _, name := range []string{"varve", "varve-overlay", "varve-cni", "varve-csi"} {
+	for _, name := range []string{"varve", s.snapshotter(), "varve-cni", "varve-csi"} {
 		if _, err := exec.LookPath(filepath.Join(s.Bin, name)); err != nil {
 			return fmt.Errorf("%w; `make build` builds it", err)
 		}
@@ -34,7 +34,7 @@ func (s *story) open() error {
 	}
 	s.say("This is a node of its own: new mount, network, PID, UTS and IPC namespaces. The machine's network")
 	s.say("and mounts stay as they are; its disk, loop devices and cgroups are shared, and counted at the end.")
-	s.say("varve is %s --root %s --oci-runtime %s", s.varve(), s.root, s.Runc)
+	s.say("varve is %s %s", s.varve(), quoted(s.flags()))
 	return nil
 }
 

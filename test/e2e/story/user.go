@@ -15,8 +15,11 @@ import (
 // flags are those that a user of this node would have in /etc/varve; they are
 // named once and left out of what is printed.
 func (s *story) flags() []string {
-	return []string{"--root", s.root, "--oci-runtime", s.Runc}
+	return []string{"--root", s.root, "--oci-runtime", s.Runc, "--snapshotter", s.Snapshotter}
 }
+
+// snapshotter is the daemon's program.
+func (s *story) snapshotter() string { return "varve-" + s.Snapshotter }
 
 // run is a user's command: printed, executed, and what it wrote printed. It
 // returns what went to stdout.

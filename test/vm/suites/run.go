@@ -28,7 +28,7 @@ func (s Suite) Run(ctx context.Context, root string, out, errs io.Writer) error 
 		return fmt.Errorf("the path %q has a space or a quote, which go test -exec cannot take; clone the repository elsewhere", program)
 	}
 	vm := append([]string{program, "run", fmt.Sprintf("--timeout=%v", s.Timeout+slack)}, s.Flags...)
-	args := []string{"test", "-json", "-count=1", "-p=1", "-run=" + s.Tests, fmt.Sprintf("-timeout=%v", s.Timeout), "-exec=" + strings.Join(append(vm, "--"), " ")}
+	args := []string{"test", "-json", "-count=1", "-p=1", "-run=" + s.Tests, "-skip=" + s.Skip, "-tags=" + s.Tags, fmt.Sprintf("-timeout=%v", s.Timeout), "-exec=" + strings.Join(append(vm, "--"), " ")}
 	cmd := exec.CommandContext(ctx, "go", append(args, s.Packages...)...)
 	cmd.Dir, cmd.Stderr = root, errs
 	// An interrupted go test passes the interrupt on to the machine.

@@ -9,12 +9,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/varve-project/varve/test/built"
 	"github.com/varve-project/varve/test/vm/suites"
@@ -39,14 +43,36 @@ func run(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	out := &lines{to: os.Stdout}
 	for _, suite := range chosen {
-		start := time.Now()
-		if err := suite.Run(ctx, root, os.Stdout, os.Stderr); err != nil {
-			return fmt.Errorf("suite %s: %w", suite.Name, err)
-		}
-		fmt.Fprintf(os.Stderr, "vm: suite %s %s took %v\n", suite.Name, strings.Join(suite.Packages, " "), time.Since(start).Round(time.Second))
+		group.Go(func() error {
+			start := time.Now()
+			if err := suite.Run(ctx, root, out, os.Stderr); err != nil {
+				return fmt.Errorf("suite %s: %w", suite.Name, err)
+			}
+			fmt.Fprintf(os.Stderr, "vm: suite %s %s took %v\n", suite.Name, strings.Join(suite.Packages, " "), time.Since(start).Round(time.Second))
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
+}
+
+// atOnce is how many machines run side by side. One alone waits for its disk
+// and its own boot most of the time.
+const atOnce = 2
+
+// lines lets several suites write whole lines, one Write each.
+type lines struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(line)
 }
 
 func choose(names []string) ([]suites.Suite, error) {
