@@ -30,6 +30,11 @@ type EventQueue interface {
 // (before Linux 4.13, and a Kernel without Events).
 const lookAgain = time.Second
 
+// together is how long events are gathered before the device is looked at
+// again. The kernel's event is one for all devices, so without it whoever
+// waits for one device would pay for each change of every other.
+const together = 100 * time.Millisecond
+
 // ArmPoll makes the queue remember the events so far: from now on it tells of
 // newer ones only. One ioctl.
 func ArmPoll(q EventQueue) error {
@@ -42,8 +47,8 @@ func ArmPoll(q EventQueue) error {
 
 // Wait returns as soon as the device's event number is not event: pass the one
 // of the last Info. It returns at once where events came meanwhile; none is
-// lost. It holds no thread while it waits. Ioctls: two, and two for every
-// event on any device of the machine.
+// lost. It holds no thread while it waits. Ioctls: two, and two at most every
+// 100 ms while devices of the machine have events.
 //
 // Errors: the context's; NotFound (the device is gone, or went while waiting).
 func (c *Control) Wait(ctx context.Context, name string, event uint32) (Info, error) {
@@ -60,7 +65,12 @@ func (c *Control) Wait(ctx context.Context, name string, event uint32) (Info, er
 	}
 	var info Info
 	var failure error
+	looked := false
 	err = errors.Join(q.Until(ctx, func() bool {
+		if looked {
+			gather(ctx)
+		}
+		looked = true
 		// Armed first: what happens between the two wakes us once more.
 		if failure = ArmPoll(q); failure != nil {
 			return true
@@ -72,6 +82,13 @@ func (c *Control) Wait(ctx context.Context, name string, event uint32) (Info, er
 		return Info{}, fmt.Errorf("wait for an event of device %s: %w", name, err)
 	}
 	return info, failure
+}
+
+func gather(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(together):
+	}
 }
 
 func (c *Control) waitLooking(ctx context.Context, name string, event uint32) (Info, error) {
