@@ -10,42 +10,23 @@ import (
 
 	"github.com/varve-project/varve/devmapper"
 	"github.com/varve-project/varve/internal/finding"
+	"github.com/varve-project/varve/snapshotter/command"
 	"github.com/varve-project/varve/snapshotter/server"
 )
 
 // auditCommand asks the daemon to compare its records with the pool.
 func auditCommand(load func(*cobra.Command) (*config, error)) *cobra.Command {
-	var fix bool
-	var output string
-	cmd := &cobra.Command{
-		Use:   "audit",
+	return command.Audit(command.AuditText{
 		Short: "Compare the records with the pool; --fix deletes thin devices that belong to nobody",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
-			c, err := load(cmd)
-			if err != nil {
-				return err
-			}
-			list, err := audit(cmd.Context(), c, fix)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return list.WriteJSON(cmd.OutOrStdout())
-			}
-			if len(list) == 0 {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), "records and pool agree")
-				return err
-			}
-			return list.WriteText(cmd.OutOrStdout())
-		},
-	}
-	cmd.Flags().BoolVar(&fix, "fix", false, "delete thin devices that no record names")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	return cmd
+		Fix:   "delete thin devices that no record names",
+		Agree: "records and pool agree",
+	}, func(cmd *cobra.Command, fix bool) (finding.List, error) {
+		c, err := load(cmd)
+		if err != nil {
+			return nil, err
+		}
+		return audit(cmd.Context(), c, fix)
+	})
 }
 
 // errNoDaemon: the records are on the pool's disk, and only its owner mounts

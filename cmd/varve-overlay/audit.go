@@ -11,42 +11,23 @@ import (
 
 	"github.com/varve-project/varve/internal/finding"
 	"github.com/varve-project/varve/overlay"
+	"github.com/varve-project/varve/snapshotter/command"
 	"github.com/varve-project/varve/snapshotter/server"
 )
 
 // auditCommand compares records and disk, through the daemon where one runs.
 func auditCommand(load func(*cobra.Command) (*config, error)) *cobra.Command {
-	var fix bool
-	var output string
-	cmd := &cobra.Command{
-		Use:   "audit",
+	return command.Audit(command.AuditText{
 		Short: "Compare the records with the disk; --fix moves what belongs to nobody to the trash",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return fmt.Errorf("--output %q: want text or json", output)
-			}
-			c, err := load(cmd)
-			if err != nil {
-				return err
-			}
-			list, err := audit(cmd.Context(), c, fix)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				return list.WriteJSON(cmd.OutOrStdout())
-			}
-			if len(list) == 0 {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), "records and disk agree")
-				return err
-			}
-			return list.WriteText(cmd.OutOrStdout())
-		},
-	}
-	cmd.Flags().BoolVar(&fix, "fix", false, "move what has no record to the trash")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	return cmd
+		Fix:   "move what has no record to the trash",
+		Agree: "records and disk agree",
+	}, func(cmd *cobra.Command, fix bool) (finding.List, error) {
+		c, err := load(cmd)
+		if err != nil {
+			return nil, err
+		}
+		return audit(cmd.Context(), c, fix)
+	})
 }
 
 func audit(ctx context.Context, c *config, fix bool) (finding.List, error) {

@@ -1,34 +1,23 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/varve-project/varve/overlay"
 	"github.com/varve-project/varve/snapshotter"
+	"github.com/varve-project/varve/snapshotter/command"
 )
 
-// stanzaCommand prints what containerd needs to know of this plug-in. The
-// capabilities there are static, so they are what this kernel has.
 func stanzaCommand(load func(*cobra.Command) (*config, error)) *cobra.Command {
-	return &cobra.Command{
-		Use:   "stanza",
-		Short: "Print the [proxy_plugins] entry for containerd's configuration",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := load(cmd)
-			if err != nil {
-				return err
-			}
-			able, err := overlay.Detect(c.Root, c.Config)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), snapshotter.Plugin{
-				Name: "varve-overlay", Address: c.Address, Root: c.Root, Capabilities: able,
-			}.Stanza())
-			return err
-		},
-	}
+	return command.Stanza(func(cmd *cobra.Command) (snapshotter.Plugin, error) {
+		c, err := load(cmd)
+		if err != nil {
+			return snapshotter.Plugin{}, err
+		}
+		able, err := overlay.Detect(c.Root, c.Config)
+		if err != nil {
+			return snapshotter.Plugin{}, err
+		}
+		return snapshotter.Plugin{Name: "varve-overlay", Address: c.Address, Root: c.Root, Capabilities: able}, nil
+	})
 }

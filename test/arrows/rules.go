@@ -20,15 +20,15 @@ type Rule struct {
 // Rules are the arrows of the house.
 var Rules = []Rule{
 	{
-		From: "overlay", To: []string{"devmapper", "aufs-compat", "snapshotter/server", "snapshotter/conformance", "cmd", "runtime", "cni-plugin", "csi-driver"},
+		From: "overlay", To: []string{"devmapper", "aufs-compat", "snapshotter/server", "snapshotter/command", "snapshotter/conformance", "cmd", "runtime", "cni-plugin", "csi-driver"},
 		Why: "a driver knows neither how it is served nor the other drivers, so that each can be read, tested and replaced alone",
 	},
 	{
-		From: "devmapper", To: []string{"overlay", "aufs-compat", "snapshotter/server", "snapshotter/conformance", "cmd", "runtime", "cni-plugin", "csi-driver"},
+		From: "devmapper", To: []string{"overlay", "aufs-compat", "snapshotter/server", "snapshotter/command", "snapshotter/conformance", "cmd", "runtime", "cni-plugin", "csi-driver"},
 		Why: "a driver knows neither how it is served nor the other drivers, so that each can be read, tested and replaced alone",
 	},
 	{
-		From: "aufs-compat", To: []string{"overlay", "devmapper", "snapshotter/server", "snapshotter/conformance", "cmd", "runtime", "cni-plugin", "csi-driver"},
+		From: "aufs-compat", To: []string{"overlay", "devmapper", "snapshotter/server", "snapshotter/command", "snapshotter/conformance", "cmd", "runtime", "cni-plugin", "csi-driver"},
 		Why: "a driver knows neither how it is served nor the other drivers, so that each can be read, tested and replaced alone",
 	},
 	{
