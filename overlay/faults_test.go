@@ -79,7 +79,8 @@ var faults = map[string]fault{
 	"layers unpacked one by one keep their deletions":  upperFault(dropWhiteouts),
 	"layers unpacked in parallel keep their deletions": mountFault(bind),
 
-	"max-size is enforced": labelFault(maxSizeLabel),
+	"max-size is enforced":                   labelFault(maxSizeLabel),
+	"max-size below the parent's is refused": labelFault(maxSizeLabel),
 	"max-size leaves renames and copy-ups alone": plant(func(f *faulty) {
 		f.prepare = func(ctx context.Context, key, parent string, info snapshots.Info) ([]mount.Mount, error) {
 			if _, limited := info.Labels[maxSizeLabel]; !limited {

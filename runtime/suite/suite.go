@@ -93,15 +93,18 @@ func (d Daemon) Up(ctx context.Context) (started bool, err error) {
 		return false, fmt.Errorf("start varve-%s: %w", d.Name, err)
 	}
 	failpoint.Hit("runtime.up.daemon.after")
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
 	proc, err := pod.FindProcess(cmd.Process.Pid)
+	if errors.Is(err, pod.ErrNoProcess) {
+		return true, d.wait(ctx, ended) // it has ended; the log says why
+	}
 	if err == nil {
 		err = os.WriteFile(d.PidFile, []byte(proc.String()+"\n"), 0o644)
 	}
 	if err != nil {
 		return false, errors.Join(fmt.Errorf("start varve-%s: %w; see %s", d.Name, err, d.Log), cmd.Process.Kill())
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
 	return true, d.wait(ctx, ended)
 }
 
@@ -138,7 +141,7 @@ func (d Daemon) wait(ctx context.Context, ended <-chan error) error {
 				ended = nil // an earlier one was before us: wait for that
 				continue
 			}
-			return errors.Join(fmt.Errorf("varve-%s ended at once (%w): %s; the whole story is in %s", d.Name, err, lastLine(d.Log), d.Log), os.Remove(d.PidFile))
+			return errors.Join(fmt.Errorf("varve-%s ended at once (%w): %s; the whole story is in %s", d.Name, err, lastLine(d.Log), d.Log), d.forget())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

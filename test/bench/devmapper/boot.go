@@ -50,7 +50,12 @@ func Boot(ctx context.Context, o Options, args []string, out, errs io.Writer) er
 		options.Disks = append(options.Disks, vm.Disk{Size: dataBytes}, vm.Disk{Size: metadataBytes})
 	}
 	options.Disks = append(options.Disks, vm.Disk{Size: rootSize})
-	for _, path := range []string{exe, results} {
+	here, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	// This program starts where it is, and finds ours and the peer's there.
+	for _, path := range []string{exe, results, here} {
 		if top, hidden := vm.Hidden(path); hidden && !slices.Contains(options.Keep, top) {
 			options.Keep = append(options.Keep, top)
 		}
