@@ -33,6 +33,12 @@ func (o Options) complete() (Options, error) {
 	if err := o.check(); err != nil {
 		return o, err
 	}
+	// Commands run in this process's working directory, so it must be there.
+	here, err := os.Getwd()
+	if err != nil {
+		return o, err
+	}
+	o.Show(here)
 	for i, dir := range o.Shares {
 		clean, err := folder(dir)
 		if err != nil {

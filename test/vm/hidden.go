@@ -1,6 +1,9 @@
 package vm
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // fresh are the folders that a guest has of its own, so that it sees nothing of
 // the programs that run on this machine.
@@ -17,4 +20,12 @@ func Hidden(path string) (keep string, hidden bool) {
 		}
 	}
 	return "", false
+}
+
+// Show adds to Keep what a guest must keep to see an absolute path.
+func (o *Options) Show(path string) {
+	if top, hidden := Hidden(path); hidden && !slices.Contains(o.Keep, top) {
+		// Not in place: the caller's slice may be shared.
+		o.Keep = append(slices.Clone(o.Keep), top)
+	}
 }

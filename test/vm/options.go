@@ -30,7 +30,7 @@ type Options struct {
 	Tmp int64
 	// Keep are folders or files below /tmp, /run or /var, which are fresh in
 	// the guest, that are there all the same; what the guest changes in them
-	// stays in the guest.
+	// stays in the guest. What the working directory needs is added.
 	Keep []string
 	// Cgroup is "v2" or "v1"; empty is "v2".
 	Cgroup string

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/varve-project/varve/test/vm"
 )
@@ -50,16 +49,8 @@ func Boot(ctx context.Context, o Options, args []string, out, errs io.Writer) er
 		options.Disks = append(options.Disks, vm.Disk{Size: dataBytes}, vm.Disk{Size: metadataBytes})
 	}
 	options.Disks = append(options.Disks, vm.Disk{Size: rootSize})
-	here, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	// This program starts where it is, and finds ours and the peer's there.
-	for _, path := range []string{exe, results, here} {
-		if top, hidden := vm.Hidden(path); hidden && !slices.Contains(options.Keep, top) {
-			options.Keep = append(options.Keep, top)
-		}
-	}
+	options.Show(exe)
+	options.Show(results)
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("-timeout %v", o.Timeout))
 	defer cancel()
 	machine, err := vm.Boot(ctx, options)

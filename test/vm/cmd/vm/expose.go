@@ -15,27 +15,18 @@ import (
 var outputs = []string{"-test.coverprofile=", "-test.gocoverdir=", "-test.outputdir="}
 
 // expose shows the guest what the command needs and would not see: the program
-// and the working directory where they lie below a fresh folder, and the
-// folders for coverage, which it must be able to write.
+// where it lies below a fresh folder, and the folders for coverage, which it
+// must be able to write.
 func expose(o *vm.Options, argv []string) error {
-	dir, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	needed := []string{dir}
 	if program, err := exec.LookPath(argv[0]); err == nil {
 		if program, err = filepath.Abs(program); err != nil {
 			return err
 		}
-		needed = append(needed, program)
-	}
-	for _, path := range needed {
-		if top, hidden := vm.Hidden(path); hidden && !slices.Contains(o.Keep, top) {
-			o.Keep = append(o.Keep, top)
-		}
+		o.Show(program)
 	}
 	for _, path := range coverage(argv, os.Environ()) {
-		if path, err = filepath.Abs(path); err != nil {
+		path, err := filepath.Abs(path)
+		if err != nil {
 			return err
 		}
 		if !slices.Contains(o.Shares, path) {
