@@ -29,7 +29,9 @@ type Suite struct {
 	Timeout time.Duration
 }
 
-// All is the table, the longest first. A new row is one line. What runs in a
+// All is the table, the longest first. xfs leaves out what its own code has no
+// part in and the row of ext4 runs: churns of the server and of the records.
+// A new row is one line. What runs in a
 // minute or two here is a sample where the whole would take an hour: emulation
 // is slow, and the whole runs outside.
 var All = []Suite{
@@ -37,7 +39,7 @@ var All = []Suite{
 	{Name: "demo", Packages: []string{"./test/e2e/demo"}, Tests: "^TestOnDevmapper$", Flags: []string{"--disk=8G", "--tmp=6G"}, Timeout: 30 * time.Minute},
 	{Name: "pool", Packages: []string{"./devmapper/pool"}, Skip: "^TestKilled$", Timeout: 30 * time.Minute},
 	{Name: "pool commands", Packages: []string{"./cmd/varve-devmapper"}, Tests: "^TestPool", Skip: "^TestPoolKilled$/^disk$|^TestPoolLife$/^(group|thin pool)$", Timeout: 30 * time.Minute},
-	{Name: "devmapper xfs", Packages: []string{"./devmapper"}, Tests: "^(TestContainerdSuite|TestConformance)$/^xfs$", Skip: "/^xfs$/(128LayersMount|200 layers)$", Flags: []string{"--disk=6G", "--disk=512M"}, Timeout: 40 * time.Minute},
+	{Name: "devmapper xfs", Packages: []string{"./devmapper"}, Tests: "^(TestContainerdSuite|TestConformance)$/^xfs$", Skip: "/^xfs$/(128LayersMount|Rename|200 layers|a client that .*|many keys at once .*|a long list is whole|Prepare and Remove of one key .*)$", Flags: []string{"--disk=6G", "--disk=512M"}, Timeout: 40 * time.Minute},
 	{Name: "devmapper crash", Packages: []string{"./test/crash"}, Tests: "^TestDevmapper$", Flags: []string{"--disk=6G", "--disk=512M"}, Timeout: 30 * time.Minute},
 	{Name: "pool crash", Packages: []string{"./devmapper/pool"}, Tests: "^TestKilled$", Tags: "failpoint", Timeout: 30 * time.Minute},
 	{Name: "cgroup v2", Packages: []string{"./test/e2e/pod"}, Tests: "^Test(WholePod|Restart)$", Flags: []string{"--tmp=4G"}, Timeout: 20 * time.Minute},
