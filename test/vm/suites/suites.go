@@ -29,11 +29,10 @@ type Suite struct {
 	Timeout time.Duration
 }
 
-// All is the table, the longest first. xfs leaves out what its own code has no
-// part in and the row of ext4 runs: churns of the server and of the records.
-// A new row is one line. What runs in a
-// minute or two here is a sample where the whole would take an hour: emulation
-// is slow, and the whole runs outside.
+// All is the table, the longest first; a new row is one line. Emulation is
+// slow, so a row is a sample where the whole would take an hour and runs
+// outside as well; xfs leaves out what its own code has no part in and the row
+// of ext4 runs: churns of the server and of the records.
 var All = []Suite{
 	{Name: "devmapper ext4", Packages: []string{"./devmapper"}, Tests: "^(TestContainerdSuite|TestConformance)$/^ext4$", Flags: []string{"--disk=6G", "--disk=512M"}, Timeout: 40 * time.Minute},
 	{Name: "demo", Packages: []string{"./test/e2e/demo"}, Tests: "^TestOnDevmapper$", Flags: []string{"--disk=8G", "--tmp=6G"}, Timeout: 30 * time.Minute},
