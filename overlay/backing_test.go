@@ -24,22 +24,7 @@ func TestBackingFileSystems(t *testing.T) {
 	for _, kind := range []string{"xfs", "btrfs", "ext4"} {
 		t.Run(kind, func(t *testing.T) {
 			dir := mkfs(t, kind)
-			able, err := overlay.Detect(dir, overlay.DefaultConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, c := range conformance.Cases() {
-				if !picked(c.Name) || c.When != nil && !c.When(able) {
-					continue
-				}
-				t.Run(c.Name, func(t *testing.T) {
-					root, err := os.MkdirTemp(dir, "root")
-					if err != nil {
-						t.Fatal(err)
-					}
-					c.Run(t, subject(t, root, nil))
-				})
-			}
+			conform(t, dir)
 		})
 	}
 }
@@ -84,4 +69,26 @@ func mkfs(t *testing.T, kind string) string {
 		}
 	})
 	return point
+}
+
+// conform runs the sampled conformance cases that the file system of dir
+// chooses, each on a root of its own there.
+func conform(t *testing.T, dir string) {
+	t.Helper()
+	able, err := overlay.Detect(dir, overlay.DefaultConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range conformance.Cases() {
+		if !picked(c.Name) || c.When != nil && !c.When(able) {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			root, err := os.MkdirTemp(dir, "root")
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Run(t, subject(t, root, nil))
+		})
+	}
 }

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/varve-project/varve/overlay"
-	"github.com/varve-project/varve/snapshotter/conformance"
 )
 
 // withQuota are the file systems with project quotas, and how they say no: xfs
@@ -77,22 +76,7 @@ func TestQuotaConformance(t *testing.T) {
 		t.Run(fs.kind, func(t *testing.T) {
 			dir := mkfsQuota(t, fs.kind, "prjquota")
 			detect(t, fs.kind, dir)
-			able, err := overlay.Detect(dir, overlay.DefaultConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, c := range conformance.Cases() {
-				if !picked(c.Name) || c.When != nil && !c.When(able) {
-					continue
-				}
-				t.Run(c.Name, func(t *testing.T) {
-					root, err := os.MkdirTemp(dir, "root")
-					if err != nil {
-						t.Fatal(err)
-					}
-					c.Run(t, subject(t, root, nil))
-				})
-			}
+			conform(t, dir)
 		})
 	}
 }
