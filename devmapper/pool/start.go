@@ -173,7 +173,7 @@ func (p *Pool) checkForeign(ctx context.Context, adopt []ThinID) error {
 		}
 	}
 	if len(foreign) > 0 {
-		return fmt.Errorf("the pool holds %d thin devices that it never gave out (%v): another program uses it too, or did; delete them, or name them to be left alone: %w", len(foreign), some(foreign), errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("the pool holds %d thin devices that it never gave out (%v): another program uses it too, or did; end that program, and delete each that nobody needs by `dmsetup message %s 0 \"delete ID\"`: %w", len(foreign), some(foreign), p.device, errdefs.ErrFailedPrecondition)
 	}
 	if len(fresh) == 0 {
 		return nil
